@@ -9,7 +9,7 @@ local word_mt, half_mt, pair_mt = host.metatable.word, host.metatable.half, host
 local single_mt = host.metatable.single
 local type, tostring, ipairs, pairs = type, tostring, ipairs, pairs
 local format, sub, concat_text, sort = string.format, string.sub, table.concat, table.sort
-local unpack = table.unpack
+local unpack, next = table.unpack, next
 local tointeger = math.tointeger
 local lua_abs, lua_min, lua_max, lua_select = math.abs, math.min, math.max, select
 
@@ -17,7 +17,10 @@ local lua_abs, lua_min, lua_max, lua_select = math.abs, math.min, math.max, sele
 local vec_mt = { __name = "vec", __metatable = false }
 local PARTS, COUNT = {}, {} -- keys that no spec can name
 
-local function is_vec(x) return type(x) == "table" and x[PARTS] ~= nil end
+local function is_vec(x)
+  local key = type(x) == "table" and next(x) -- no metamethod is asked
+  return key == PARTS or key == COUNT
+end
 
 -- "word", "half", "pair", "single", "vec" of a value, "number" or another Lua type.
 local function type_of(x)
@@ -622,6 +625,33 @@ end
 
 for name, f in pairs(language) do _ENV[name] = host.wrap(f) end
 
+-- ---- What conditions and comparisons of a spec call (gen/spec/spec_guard.h) ----
+
+local function is_value(x) return kind(x) ~= nil or is_vec(x) end
+
+local function refuse_decision(text)
+  fail(format("'%s' decides when the file is loaded, not for each state; use eq(a, b), lt(a, b) "
+    .. "and select(c, a, b)", text))
+end
+
+local function check_comparison(a, b, text)
+  if a ~= nil and b ~= nil and (is_value(a) or is_value(b)) then refuse_decision(text) end
+end
+
+local condition = host.wrap(function (x, text)
+  if is_value(x) then refuse_decision(text) end
+  return x
+end)
+local equal = host.wrap(function (a, b, text)
+  check_comparison(a, b, text)
+  return a == b
+end)
+local unequal = host.wrap(function (a, b, text)
+  check_comparison(a, b, text)
+  return a ~= b
+end)
+local function guards() return condition, equal, unequal end
+
 -- ---- Names that are not there ----
 
 local function sorted_keys(of)
@@ -648,6 +678,7 @@ for name in pairs(math) do of_numbers[name] = true end
 local function refuse_unknown(of, prefix)
   setmetatable(of, { __metatable = false, __index = function (_, name)
     if type(name) ~= "string" then return nil end
+    if name == "_guards" then return guards end
     local names = sorted_keys(of)
     local near, advice = host.suggest(name, names), instead[name]
     if not advice and prefix == "" and of_numbers[name] then

@@ -13,7 +13,7 @@
 #include "gen/spec/definition_kept.h"
 #include "gen/spec/layout.h"
 #include "gen/spec/lua_host.h"
-#include "gen/spec/spec_lint.h"
+#include "gen/spec/spec_guard.h"
 #include "gen/spec/spec_read.h"
 
 _Static_assert((int)QP_MAX_CODEBOOKS == (int)QP_LUA_MAX_CODEBOOKS, "codebooks of a decode");
@@ -201,17 +201,6 @@ static qp_status trace_decode(qp_reader *r, qp_quantizer *q) {
   return status;
 }
 
-static qp_status check_conditions(qp_reader *r, const qp_quantizer *q) {
-  char found[80];
-  int line = 0;
-  if (!qp_spec_find_condition(q->decode_text, &line, found, sizeof found)) return QP_OK;
-  r->line = q->line_first + line;
-  return qp_read_fail(r,
-                      "decode: '%s' decides when the file is loaded, not for each state; use "
-                      "eq(a, b), lt(a, b) and select(c, a, b)",
-                      found);
-}
-
 static qp_status read_decode(qp_reader *r, qp_quantizer *q, const char *text, size_t bytes) {
   const qp_lua_type type = qp_lua_type_of(r->lua, r->v, "fields.decode");
   if (type == QP_LUA_NIL) {
@@ -229,8 +218,7 @@ static qp_status read_decode(qp_reader *r, qp_quantizer *q, const char *text, si
     q->decode_text = copy_lines(text, bytes, q->line_first, q->line_last);
   }
   if (!q->decode_text) return qp_fail(r->err, QP_E_NOMEM, "out of memory");
-  const qp_status status = check_conditions(r, q);
-  return !status ? trace_decode(r, q) : status;
+  return trace_decode(r, q);
 }
 
 /* ---- Split ---- */
@@ -477,10 +465,23 @@ static qp_status fail_result(file_job *job, qp_lua_ref result, size_t n) {
                       MAX_QUANTIZERS, qp_read_describe(&r, ""), n);
 }
 
+/* Run the file, whose conditions ask whether they are of values.  One with a 0 in it is no text. */
+static qp_status run_file(file_job *job, qp_lua_ref *result) {
+  char *text = strndup(job->text, job->bytes);
+  const bool whole = text && strlen(text) == job->bytes;
+  char *guarded = whole ? qp_spec_guard(text) : NULL;
+  const size_t bytes = guarded ? strlen(guarded) : job->bytes;
+  free(text);
+  if (!text || (whole && !guarded)) return qp_fail(job->err, QP_E_NOMEM, "out of memory");
+  const qp_status status = qp_lua_run(job->lua, QP_PRELUDE, job->file,
+                                      guarded ? guarded : job->text, bytes, result, job->err);
+  free(guarded);
+  return status;
+}
+
 static qp_status load_all(file_job *job) {
   qp_lua_ref result = 0;
-  qp_status status =
-      qp_lua_run(job->lua, QP_PRELUDE, job->file, job->text, job->bytes, &result, job->err);
+  qp_status status = run_file(job, &result);
   if (status) return status;
   const bool list = qp_lua_type_of(job->lua, result, "kind") == QP_LUA_NIL;
   const size_t n = list ? qp_lua_length(job->lua, result, "") : 1;

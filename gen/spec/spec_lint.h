@@ -1,21 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Reads from the text of a spec what its values do not tell: conditions on values, and the lines of
-   fields. */
+/* Reads from the text of a spec what its values do not tell: the lines of fields. */
 #ifndef QP_SPEC_LINT_H
 #define QP_SPEC_LINT_H
-
-#include <stdbool.h>
-#include <stddef.h>
-
-/*
-** To Lua every value of a decode function is true and none equals a number, and no metamethod is
-** asked, so a trace cannot notice  if lt(s, 3) then  or  eq(s, 3) == 1  or  s == 3.  This finds
-** them, where s is the first parameter or a local variable that is declared with an expression of
-** values: '*line' is the line in 'text', from 0, and 'found' the text of the condition, cut to
-** 'size'.  False: there is none.  Not found are conditions on items of tables, on what functions
-** return and on variables that get their value later.  Thread-safe.
-*/
-bool qp_spec_find_condition(const char *text, int *line, char *found, size_t size);
 
 /*
 ** Find the line (from 1) where the first constructor at or behind line 'line' of a file's text

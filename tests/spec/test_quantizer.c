@@ -466,7 +466,7 @@ Test(quantizer, decodes_that_make_no_sense_are_refused) {
   expect_error(DECODE("return as_half(0x7c00 + c)"), "weight 1 of state 0x0 is infinite");
   expect_error(DECODE("return as_half(0x7c01 + c)"), "weight 1 of state 0x0 is NaN");
   expect_error(DECODE("if c then return 1 end return half(c)"), "'if c' decides");
-  expect_error(DECODE("if c + 1 then return 1 end return half(c)"), "does not depend on the state");
+  expect_error(DECODE("if c + 1 then return 1 end return half(c)"), "'if c + 1' decides");
   expect_error("return scalar { name = 'x', bits = 1, codebook = values { 1, 2, 3 },\n"
                "  group = { size = 16, at = { 'u4', 0, 6 }, s = { 'f16', -1, 1 } },\n"
                "  decode = function (c, b, g) return b[min(g.at, 6 - g.at) + c] * g.s end }",
@@ -477,7 +477,15 @@ Test(quantizer, decodes_that_make_no_sense_are_refused) {
                "state; use eq(a, b)");
   expect_error(DECODE("local x = eq(c, 3) == 1 return half(c)"), "'eq(c, 3) == 1' decides");
   expect_error(DECODE("if c == 3 then return 1 end return half(c)"), "'c == 3' decides");
-  expect_error(DECODE("if 3 ~= c then return 1 end return half(c)"), "'~= c' decides");
+  expect_error(DECODE("if 3 ~= c then return 1 end return half(c)"), "'3 ~= c' decides");
+  expect_error(DECODE("return half(c & 1) * (c >> 1 == 1 and -1 or 1)"), "'c >> 1 == 1' decides");
+  expect_error(DECODE("return half(lt(c, 3) and c or 1)"), "'lt(c, 3) and' decides");
+  expect_error("local function sign(x)\n  if x == 1 then return -1 end\n  return 1\nend\n"
+               "return scalar { name = 'x', bits = 2, decode = function (c)\n"
+               "  return half(c) * sign(c >> 1) end }",
+               "my.lua:2: x: decode: 'x == 1' decides");
+  expect_error(DECODE("local t = { half(c) } while t[1] do t[1] = nil end return half(c)"),
+               "'while t[1]' decides");
   expect_error(
       "return trellis { name = 'x', window = 24, dim = 1, step = 1, decode = function (s)\n"
       "  for i = 1, 500 do s = s * s + i end return half(s & 1) end }",
