@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/compile/description_kept.h"
 #include "runtime/arch.h"
 #include "runtime/dynlib.h"
 
@@ -198,6 +199,7 @@ static qp_status nvrtc_describe(void *self, char *text, size_t size, qp_error *e
   if (rt->nvrtcVersion(&major, &minor) != NVRTC_SUCCESS) {
     return qp_fail(err, QP_E_MISSING, "NVRTC does not tell its version; install it again");
   }
+  if (qp_description_is_kept(text, size)) return QP_OK;
   const qp_compile_job probe = {.name = "qpal_probe",
                                 .source = "extern \"C\" __global__ void qpal_probe() {}\n",
                                 .arch = 80,
@@ -219,6 +221,7 @@ static qp_status nvrtc_describe(void *self, char *text, size_t size, qp_error *e
   line_after(out.ptx, release, tools, sizeof tools);
   snprintf(text, size, "NVRTC %d.%d (%s, %s)", major, minor, tools, build);
   qp_compiled_free(&out);
+  qp_description_keep(text);
   return QP_OK;
 }
 
