@@ -71,6 +71,35 @@ Test(input_files, that_are_fifos_are_refused_at_once_everywhere) {
   }
 }
 
+/* Of each of these the work takes longer than a test may, or needs an NVRTC that is not there. */
+Test(input_files, that_work_ends_with_are_refused_before_it) {
+  static const char *const commands[][2] = {
+      {"export --shape 256x256 --quantizer nuq-2 --gpu sm_90:4 --shared f", "f: cannot be written"},
+      {"export --shape 256x256 --quantizer nuq-2 --gpu sm_90:4 --file f", "f: cannot be written"},
+      {"export --shape 256x256 --quantizer nuq-2 --gpu sm_90:4 --c-source f",
+       "f: cannot be written"},
+      {"export --shape 256x256 --quantizer nuq-2 --gpu sm_90:4 -o a/file",
+       "a/file/library.qpal: cannot be written: a/file: Not a directory"},
+      {"train tcq-3 --rounds 1000 -o f", "f: cannot be written"},
+      {"train tcq-3 --rounds 1000 -o a/file/b/c", "c: cannot be written: a/file: Not a directory"},
+      {"make c --bits 4 --text a/file --judge f -o out", "qpal make: f: is no regular file"},
+      {"make c --bits 4 --text f -o out", "qpal make: f: is no regular file"},
+      {"quantize c --quantizer nuq-2 -o out", "c/tokenizer.json: is no regular file"},
+  };
+  char command[512];
+  snprintf(command, sizeof command,
+           "mkdir '%s/c' && perl %s/tests/cases/checkpoint.pl '%s/c' >/dev/null", folder,
+           QP_SOURCE_DIR, folder);
+  cr_assert_eq(system(command), 0);
+  write_file("a/file", "words");
+  cr_assert_eq(mkfifo(in_folder("f"), 0600), 0);
+  cr_assert_eq(mkfifo(in_folder("c/tokenizer.json"), 0600), 0);
+  setenv("QPAL_NVRTC", "/nowhere/libnvrtc.so", 1);
+  for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+    answers(commands[i][0], "/dev/null", commands[i][1]);
+  cr_expect_neq(access(in_folder("out/quantize-report.json"), F_OK), 0);
+}
+
 /* A verb of every line of 'qpal --help' that begins with two spaces, and what prints much. */
 Test(input_files, a_full_standard_output_is_an_error_of_every_verb) {
   cr_assert_eq(run("--help"), 0);

@@ -6,6 +6,7 @@
 
 #include "gen/model/checkpoint.h"
 #include "gen/base/file.h"
+#include "gen/base/writable.h"
 #include "qpal.h"
 #include "tuner/tune/problems.h"
 #include "tuner/command/commands.h"
@@ -233,6 +234,17 @@ static qp_status groups_of_quantizers(qp_session *s, const export_options *o, ex
   return status;
 }
 
+/* Kernels are compiled for minutes before they are written. */
+static qp_status check_outputs(const export_options *o, qp_error *err) {
+  char library[4096];
+  const char *const files[] = {o->file, o->c_source, o->shared, o->folder ? library : NULL};
+  qp_status status = QP_OK;
+  snprintf(library, sizeof library, "%s/library.qpal", o->folder ? o->folder : "");
+  for (unsigned i = 0; i < sizeof files / sizeof *files && !status; i++)
+    status = qp_writable_check(files[i], err);
+  return status;
+}
+
 static qp_status check_options(const export_options *o, size_t words, qp_error *err) {
   const int forms = (o->plan != NULL) + (o->model != NULL) + (o->shape.count > 0);
   if (words) return qp_fail(err, QP_E_ARG, "there are only options; see qpal export --help");
@@ -250,7 +262,7 @@ static qp_status check_options(const export_options *o, size_t words, qp_error *
     return qp_fail(err, QP_E_ARG, "--ep: a plan says so itself (qpal plan --ep)");
   if (o->plan && o->quantizer)
     return qp_fail(err, QP_E_ARG, "--quantizer: a plan has its own quantizers");
-  return QP_OK;
+  return check_outputs(o, err);
 }
 
 /* ---- Writing ---- */

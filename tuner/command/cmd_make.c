@@ -15,6 +15,7 @@
 
 #include "gen/base/file.h"
 #include "gen/base/json.h"
+#include "runtime/regular_file.h"
 #include "tuner/base/options.h"
 #include "tuner/command/commands.h"
 
@@ -304,10 +305,14 @@ static qp_status check(const make_options *o, const qp_words *words, qp_error *e
     return qp_fail(err, QP_E_ARG, "--bits, --memory or --tps is needed: how small, or how fast");
   if (o->tps && !o->gpu)
     return qp_fail(err, QP_E_ARG, "--tps: --gpu is needed, whose latencies count");
-  const char *const files[] = {words->word[0], o->text, o->judge};
-  for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-    if (files[i] && access(files[i], R_OK) != 0)
-      return qp_fail(err, QP_E_IO, "%s: cannot be opened: %s", files[i], strerror(errno));
+  if (access(words->word[0], R_OK) != 0)
+    return qp_fail(err, QP_E_IO, "%s: cannot be opened: %s", words->word[0], strerror(errno));
+  const char *const files[] = {o->text, o->judge};
+  for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+    int file = -1;
+    if (files[i] && qp_regular_file_open(files[i], O_RDONLY, &file, err)) return QP_E_IO;
+    if (file >= 0) close(file);
+  }
   const qp_status status = o->gpu ? qp_cmd_export_check(o->gpu, o->batch, o->type, err) : QP_OK;
   if (status) return status;
   return check_request(o, words->word[0], err);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "gen/base/file.h"
+#include "gen/base/writable.h"
 #include "tuner/command/commands.h"
 #include "tuner/command/plan_context.h"
 #include "tuner/base/options.h"
@@ -163,7 +164,9 @@ static qp_status make_plan(const qp_plan_options *o, qp_error *err) {
   qp_plan plan = {0};
   qp_solution solution;
   qp_planner_options how = {.block_types = o->block_types, .time_limit_s = 60};
-  qp_status status = qp_plan_context_open(&c);
+  qp_status status = qp_writable_check(o->out, err);
+  if (!status) status = qp_writable_check(o->svg, err);
+  if (!status) status = qp_plan_context_open(&c);
   if (!status && o->time_limit)
     status = qp_quantity_parse("time-limit", o->time_limit, (const qp_unit[]){{"s", 1}, {NULL, 0}},
                                &how.time_limit_s, err);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "gen/base/file.h"
+#include "gen/base/writable.h"
 #include "gen/encode/trellis_table.h"
 #include "gen/encode/train.h"
 #include "gen/spec/codebook_file.h"
@@ -64,6 +65,9 @@ static qp_status train(const qp_quantizer *q, const qp_train_options *options, c
   how.arg = name;
   for (unsigned c = 0; c < q->codebooks && !status; c++) {
     const qp_codebook *book = &q->codebook[c];
+    path_of(q, c, path, to, sizeof to);
+    status = qp_writable_check(to, err);
+    if (status) break;
     const size_t bytes = sizeof *book->data * book->entries * book->dim;
     data[c] = malloc(bytes);
     if (data[c])

@@ -3,6 +3,8 @@
    */
 #include "tuner/quantize/companions.h"
 
+#include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +12,7 @@
 #include <unistd.h>
 
 #include "gen/base/file.h"
+#include "runtime/regular_file.h"
 
 enum { MOST_BYTES = 1 << 28 };
 
@@ -35,7 +38,18 @@ static qp_status copy(const char *from, const char *to, qp_error *err) {
   return status;
 }
 
-qp_status qp_companions_copy(const char *checkpoint, const char *folder, qp_error *err) {
+static qp_status check(const char *from, qp_error *err) {
+  struct stat at;
+  int file = -1;
+  const qp_status status = qp_regular_file_open(from, O_RDONLY, &file, err);
+  if (status) return status;
+  const bool fits = fstat(file, &at) == 0 && at.st_size <= MOST_BYTES;
+  close(file);
+  return fits ? QP_OK : qp_fail(err, QP_E_LIMIT, "%s: is larger than %d bytes", from, MOST_BYTES);
+}
+
+/* Copy each that is there to 'folder', or, where that is NULL, check it. */
+static qp_status for_each(const char *checkpoint, const char *folder, qp_error *err) {
   struct stat at;
   char from[4096], to[4096];
   const bool is_folder = stat(checkpoint, &at) == 0 && S_ISDIR(at.st_mode);
@@ -47,10 +61,18 @@ qp_status qp_companions_copy(const char *checkpoint, const char *folder, qp_erro
   if (n > 5 && !strcmp(checkpoint + n - 5, ".gguf")) return QP_OK;
   for (size_t i = 0; i < sizeof names / sizeof *names && !status; i++) {
     const int a = snprintf(from, sizeof from, "%.*s/%s", length ? length : 1, base, names[i]);
-    const int b = snprintf(to, sizeof to, "%s/%s", folder, names[i]);
+    const int b = snprintf(to, sizeof to, "%s/%s", folder ? folder : "", names[i]);
     if (a >= (int)sizeof from || b >= (int)sizeof to)
-      return qp_fail(err, QP_E_LIMIT, "%s: the path is too long", folder);
-    if (access(from, F_OK) == 0) status = copy(from, to, err);
+      return qp_fail(err, QP_E_LIMIT, "%s: the path is too long", folder ? folder : checkpoint);
+    if (access(from, F_OK) == 0) status = folder ? copy(from, to, err) : check(from, err);
   }
   return status;
+}
+
+qp_status qp_companions_copy(const char *checkpoint, const char *folder, qp_error *err) {
+  return for_each(checkpoint, folder, err);
+}
+
+qp_status qp_companions_check(const char *checkpoint, qp_error *err) {
+  return for_each(checkpoint, NULL, err);
 }

@@ -14,4 +14,8 @@
 */
 qp_status qp_companions_copy(const char *checkpoint, const char *folder, qp_error *err);
 
+/* Can those that are there be copied?  Asked before the weights are worked on.  QP_E_IO: one cannot
+   be opened, or is no regular file; QP_E_LIMIT. */
+qp_status qp_companions_check(const char *checkpoint, qp_error *err);
+
 #endif

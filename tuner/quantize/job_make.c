@@ -13,6 +13,7 @@
 #include "gen/model/source_codes.h"
 #include "tuner/plan/parallel.h"
 #include "tuner/plan/plan_file.h"
+#include "tuner/quantize/companions.h"
 #include "tuner/quantize/hessian.h"
 #include "tuner/quantize/job_shards.h"
 
@@ -554,6 +555,7 @@ qp_status qp_job_make(qp_checkpoint *c, const qp_job_wishes *w, qp_palette *pale
               .sides = qp_sides_new()};
   making m = {.w = w, .model = qp_checkpoint_model(c), .palette = palette, .j = &j, .err = err};
   qp_status status = j.sides ? refuse_packed(&m) : qp_fail(err, QP_E_NOMEM, "no memory for a list");
+  if (!status) status = qp_companions_check(qp_checkpoint_path(c), err);
   if (!status) status = read_plan(&m);
   if (!status) status = take_ranks(&m, c);
   if (!status) status = list_linears(&m);

@@ -241,6 +241,7 @@ qp_status qp_unpack(const char *folder, const char *out, qp_tensor_type type, qp
   const cJSON *l;
   const bool made = access(out, F_OK) != 0;
   qp_status status = open_all(&u, palette, threads);
+  if (!status) status = qp_companions_check(folder, err);
   if (!status && snprintf(path, sizeof path, "%s/model.safetensors", out) >= (int)sizeof path)
     status = qp_fail(err, QP_E_LIMIT, "%s: the path is too long", out);
   if (!status) qp_file_make_folders(path);

@@ -13,6 +13,7 @@
 
 #include "gen/base/file.h"
 #include "gen/base/json.h"
+#include "gen/base/writable.h"
 #include "gen/model/tensor_writer.h"
 #include "runtime/checksums.h"
 #include "runtime/half.h"
@@ -60,6 +61,8 @@ qp_status qp_rewrite_check(const char *folder, const char *out, qp_error *err) {
   if (!status) status = path_of(out, QP_REWRITE_PART, part, err);
   if (!status && access(path, F_OK) == 0 && access(part, F_OK) != 0)
     return qp_fail(err, QP_E_ARG, "%s: there is one already; choose another -o", path);
+  if (!status) status = qp_writable_check(path, err);
+  if (!status) status = qp_companions_check(folder, err);
   if (!status) status = read_config(folder, &config, err);
   cJSON_Delete(config);
   return status;
