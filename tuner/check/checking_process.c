@@ -34,9 +34,9 @@ typedef struct worker {
 
 /* ---- Messages ---- */
 
-static void send_message(const worker *w, const qp_checking_message *m) {
-  const char *p = (const char *)m;
-  for (size_t left = sizeof *m; left;) {
+static void send_bytes(const worker *w, const void *data, size_t bytes) {
+  const char *p = data;
+  for (size_t left = bytes; left;) {
     ssize_t n = write(w->share->out, p, left);
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return;
@@ -51,7 +51,7 @@ static void note(const worker *w, qp_checking_kind kind, size_t index, const cha
   m.kind = kind;
   m.result.index = index;
   snprintf(m.result.why, sizeof m.result.why, "%.590s", why);
-  send_message(w, &m);
+  send_bytes(w, &m, sizeof m);
 }
 
 static void tell(const worker *w, const pending *p, qp_outcome outcome, double error,
@@ -66,7 +66,7 @@ static void tell(const worker *w, const pending *p, qp_outcome outcome, double e
   m.result.smem_dynamic_bytes = p->kernel.smem_bytes;
   if (c) m.result.res = c->res;
   snprintf(m.result.why, sizeof m.result.why, "%s", why);
-  send_message(w, &m);
+  send_bytes(w, &m, sizeof m);
 }
 
 /* ---- One case ---- */
@@ -204,17 +204,9 @@ static qp_status open_worker(worker *w, const qp_run_options *opt, unsigned comp
 
 void qp_checking_process_run(const qp_checking_process *p) {
   worker w = {.share = p};
-  qp_error err = {0};
-  if (open_worker(&w, p->opt, p->compilers, &err))
-    note(&w, QP_CHECKING_GONE, 0, err.text);
-  else
-    check_share(&w, p->opt->fail_fast ? 1 : p->compilers + 2);
+  qp_checking_greeting hello = {.status = QP_OK};
+  hello.status = open_worker(&w, p->opt, p->compilers, &hello.err);
+  send_bytes(&w, &hello, sizeof hello);
+  if (!hello.status) check_share(&w, p->opt->fail_fast ? 1 : p->compilers + 2);
   close_worker(&w);
-}
-
-qp_status qp_checking_process_try(const qp_run_options *opt, qp_error *err) {
-  worker w = {0};
-  const qp_status status = open_worker(&w, opt, 1, err);
-  close_worker(&w);
-  return status;
 }

@@ -9,12 +9,17 @@
 #include "tuner/check/run.h"
 
 typedef enum qp_checking_kind {
-  QP_CHECKING_MAKES,  /* 'index' is about to be made */
-  QP_CHECKING_WAITS,  /* it waits for the compiler; 'index' is no more at work */
-  QP_CHECKING_RUNS,   /* 'index' is about to be verified */
-  QP_CHECKING_RESULT, /* all of 'result' */
-  QP_CHECKING_GONE    /* nothing could be opened; 'why' says what */
+  QP_CHECKING_MAKES, /* 'index' is about to be made */
+  QP_CHECKING_WAITS, /* it waits for the compiler; 'index' is no more at work */
+  QP_CHECKING_RUNS,  /* 'index' is about to be verified */
+  QP_CHECKING_RESULT /* all of 'result' */
 } qp_checking_kind;
+
+/* The first that a process says: whether it has a device and a compiler. */
+typedef struct qp_checking_greeting {
+  qp_status status;
+  qp_error err;
+} qp_checking_greeting;
 
 typedef struct qp_checking_message {
   qp_checking_kind kind;
@@ -32,10 +37,7 @@ typedef struct qp_checking_process {
   int out; /* a pipe that takes messages */
 } qp_checking_process;
 
-/* Check the share and return.  Ends early where a kernel left a GPU's context in an error. */
+/* Greet, check the share and return.  Ends early where a kernel left a context in an error. */
 void qp_checking_process_run(const qp_checking_process *p);
-
-/* Can the device and the compiler be opened?  To be asked in a process of its own. */
-qp_status qp_checking_process_try(const qp_run_options *opt, qp_error *err);
 
 #endif

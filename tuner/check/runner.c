@@ -24,7 +24,7 @@ enum { MAX_PROCESSES = 64, IDLE_DEATHS = 3 };
 typedef struct member {
   pid_t pid;
   int fd; /* -1: none, and its share is done */
-  bool busy, timed;
+  bool greeted, busy, timed;
   size_t now;          /* the case that it makes or runs */
   double since;        /* when that began */
   unsigned idle_death; /* deaths in a row without a word about a case */
@@ -61,7 +61,7 @@ static void start(runner *r, size_t number) {
   member *m = &r->member[number];
   int ends[2];
   m->fd = m->pid = -1;
-  m->busy = false;
+  m->greeted = m->busy = false;
   if (pipe(ends)) return;
   fflush(NULL);
   m->pid = fork();
@@ -141,9 +141,9 @@ static void replace(runner *r, size_t number, const char *instead) {
 
 /* ---- Messages ---- */
 
-static bool read_message(int fd, qp_checking_message *m) {
-  char *p = (char *)m;
-  for (size_t left = sizeof *m; left;) {
+static bool read_bytes(int fd, void *to, size_t bytes) {
+  char *p = to;
+  for (size_t left = bytes; left;) {
     ssize_t n = read(fd, p, left);
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return false;
@@ -159,16 +159,27 @@ static double clock_of(const runner *r, const member *m) {
   return r->simulated ? qp_process_seconds(m->pid) : qp_seconds();
 }
 
+/* False where it ended without a word. */
+static bool hear_greeting(member *m, qp_checking_greeting *hello) {
+  m->greeted = read_bytes(m->fd, hello, sizeof *hello);
+  if (m->greeted && hello->status)
+    snprintf(m->gone, sizeof m->gone, "%.*s", (int)sizeof m->gone - 1, hello->err.text);
+  return m->greeted;
+}
+
 static void hear(runner *r, size_t number) {
   member *m = &r->member[number];
   qp_checking_message message;
-  if (!read_message(m->fd, &message)) {
+  qp_checking_greeting hello;
+  if (!m->greeted) {
+    if (!hear_greeting(m, &hello)) replace(r, number, NULL);
+    return;
+  }
+  if (!read_bytes(m->fd, &message, sizeof message)) {
     replace(r, number, NULL);
     return;
   }
-  if (message.kind == QP_CHECKING_GONE) {
-    snprintf(m->gone, sizeof m->gone, "%s", message.result.why);
-  } else if (message.kind == QP_CHECKING_RESULT) {
+  if (message.kind == QP_CHECKING_RESULT) {
     m->idle_death = 0;
     m->busy = m->busy && m->now != message.result.index;
     take(r, &message.result);
@@ -223,33 +234,22 @@ static void collect(runner *r) {
 
 /* ---- The run ---- */
 
-/* Can the device and NVRTC be had at all?  In a process of its own: the drivers stay out of this
- * one. */
-static qp_status try_once(const qp_run_options *opt, qp_error *err) {
-  struct {
-    qp_status status;
-    qp_error err;
-  } answer = {.status = QP_E_DEVICE};
-  int fd[2];
-  if (pipe(fd)) return qp_fail(err, QP_E_IO, "pipe: %s", strerror(errno));
-  pid_t pid = fork();
-  if (pid == 0) {
-    answer.err.text[0] = 0;
-    answer.status = qp_checking_process_try(opt, &answer.err);
-    ssize_t n = write(fd[1], &answer, sizeof answer);
-    _exit(n == (ssize_t)sizeof answer ? 0 : 1);
+/* Start the first process, which says whether device and NVRTC can be had at all.  The drivers stay
+   out of this one. */
+static qp_status start_first(runner *r, qp_error *err) {
+  member *m = &r->member[0];
+  qp_checking_greeting hello;
+  char how[640];
+  start(r, 0);
+  if (m->fd < 0) return qp_fail(err, QP_E_IO, "no process to check in: %s", strerror(errno));
+  if (!hear_greeting(m, &hello)) {
+    end(m, how, sizeof how);
+    return qp_fail(err, QP_E_DEVICE, "%s: the process that opened it ended", r->opt->device);
   }
-  close(fd[1]);
-  char *to = (char *)&answer;
-  size_t got = 0;
-  for (ssize_t n; got < sizeof answer && (n = read(fd[0], to + got, sizeof answer - got)) > 0;)
-    got += (size_t)n;
-  close(fd[0]);
-  if (pid > 0) waitpid(pid, NULL, 0);
-  if (got != sizeof answer)
-    return qp_fail(err, QP_E_DEVICE, "%s: the process that opened it ended", opt->device);
-  if (answer.status) *err = answer.err;
-  return answer.status;
+  if (!hello.status) return QP_OK;
+  end(m, how, sizeof how);
+  *err = hello.err;
+  return hello.status;
 }
 
 static void size_run(runner *r, unsigned *compilers) {
@@ -262,22 +262,23 @@ static void size_run(runner *r, unsigned *compilers) {
   r->timeout_s = r->opt->timeout_s > 0 ? r->opt->timeout_s : sim ? 600 : 120;
 }
 
-static void run_all(runner *r) {
+static qp_status run_all(runner *r, qp_error *err) {
   struct sigaction act = {.sa_handler = on_signal}, was_int, was_term;
   cut_by = 0;
+  for (size_t i = 0; i < r->members; i++) r->member[i].fd = -1;
+  const qp_status status = start_first(r, err);
+  if (status) return status;
   sigaction(SIGINT, &act, &was_int);
   sigaction(SIGTERM, &act, &was_term);
-  for (size_t i = 0; i < r->members; i++) r->member[i].fd = -1;
-  for (size_t i = 0; i < r->members; i++) start(r, i);
+  for (size_t i = 1; i < r->members; i++) start(r, i);
   collect(r);
   sigaction(SIGINT, &was_int, NULL);
   sigaction(SIGTERM, &was_term, NULL);
+  return QP_OK;
 }
 
 qp_status qp_run_cases(qp_families *families, const qp_run_options *opt, const qp_cases *cases,
                        const bool *verify, qp_result *result, int *cut, qp_error *err) {
-  qp_status status = try_once(opt, err);
-  if (status) return status;
   runner *r = calloc(1, sizeof *r);
   bool *settled = calloc(cases->count + 1, sizeof *settled);
   if (!r || !settled)
@@ -292,9 +293,9 @@ qp_status qp_run_cases(qp_families *families, const qp_run_options *opt, const q
   r->share = (qp_checking_process){
       .families = families, .opt = opt, .cases = cases, .verify = verify, .settled = settled};
   size_run(r, &r->share.compilers);
-  run_all(r);
+  const qp_status status = run_all(r, err);
   if (cut) *cut = cut_by;
   free(settled);
   free(r);
-  return QP_OK;
+  return status;
 }
