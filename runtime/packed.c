@@ -34,12 +34,12 @@ static qp_status find_scales(const qpal_packed *p, const qp_packed_linear *l, co
   const qp_tensor *t = *out = qp_safetensors_find(p->tensors, name);
   if (!t) return QP_OK;
   if (t->type != QP_TENSOR_F16 && t->type != QP_TENSOR_F32)
-    return qp_fail(err, QP_E_ARG, "tensor '%s' is of type %s; scales are F16 or F32", name,
-                   qp_tensor_type_name(t->type));
+    return qp_fail(err, QP_E_ARG, "%s: tensor '%s' is of type %s; scales are F16 or F32", p->path,
+                   name, qp_tensor_type_name(t->type));
   const size_t scales = t->bytes / qp_tensor_type_bytes(t->type);
   return l->rows == scales ? QP_OK
-                           : qp_fail(err, QP_E_ARG, "tensor '%s' holds %zu scales of %llu rows",
-                                     name, scales, (unsigned long long)l->rows);
+                           : qp_fail(err, QP_E_ARG, "%s: tensor '%s' holds %zu scales of %llu rows",
+                                     p->path, name, scales, (unsigned long long)l->rows);
 }
 
 /* Row scales that are stored in fp16: kernels read fp32. */
@@ -54,12 +54,14 @@ static qp_status widen_scales(qp_packed_linear *l, const qp_tensor *t, qp_error 
 }
 
 /* A NaN or an infinity among them would be in every output. */
-static qp_status check_scales(const qp_packed_linear *l, const qp_tensor *t, qp_error *err) {
+static qp_status check_scales(const qpal_packed *p, const qp_packed_linear *l, const qp_tensor *t,
+                              qp_error *err) {
   for (size_t i = 0; t && i < l->rows; i++) {
     float scale;
     memcpy(&scale, l->scale ? (const void *)&l->scale[i] : t->data + 4 * i, sizeof scale);
     if (!isfinite(scale))
-      return qp_fail(err, QP_E_ARG, "tensor '%s.row_scales' [%zu] is %g; scales should be finite",
+      return qp_fail(err, QP_E_ARG,
+                     "%s: tensor '%s.row_scales' [%zu] is %g; scales should be finite", p->path,
                      l->name, i, (double)scale);
   }
   return QP_OK;
@@ -135,7 +137,7 @@ qpal_status qpal_packed_open_rank(const char *path, unsigned rank, unsigned size
     const qp_tensor *scales;
     status = find_scales(p, &p->linear[i], &scales, &err);
     if (!status) status = widen_scales(&p->linear[i], scales, &err);
-    if (!status) status = check_scales(&p->linear[i], scales, &err);
+    if (!status) status = check_scales(p, &p->linear[i], scales, &err);
   }
   for (size_t i = 1; !status && i < p->linears; i++)
     if (!strcmp(p->linear[i - 1].name, p->linear[i].name))

@@ -277,9 +277,9 @@ Test(packed, refuses_weights_of_another_shape_with_both_shapes) {
 
 Test(packed, refuses_rows_that_have_no_scales_at_once_however_many_are_claimed) {
   const char *says = "holds 48 scales of 1000000000000000 rows";
-  expect_refusal((lies){.rows = 1000000000000000}, 0, QPAL_E_FORMAT, "w0.row_scales", says);
+  expect_refusal((lies){.rows = 1000000000000000}, 0, QPAL_E_FORMAT, path, says);
   expect_refusal((lies){.rows = 1000000000000000, .half_scales = true}, 0, QPAL_E_FORMAT,
-                 "w0.row_scales", says);
+                 path, says);
 }
 
 Test(packed, refuses_weights_that_lack_a_tensor_and_names_it) {
