@@ -2,12 +2,14 @@
 /* Finds models:  lua/models/x.lua or a config.json, with lua/architectures.lua -> [linears]. */
 #include "gen/model/models.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "gen/base/json.h"
+#include "gen/base/resource.h"
 #include "gen/base/suggest.h"
 #include "gen/model/architecture.h"
 #include "gen/model/sizes.h"
@@ -15,11 +17,14 @@
 #include "gen/spec/lua_files.h"
 #include "gen/spec/lua_host.h"
 
-enum { MAX_MODELS = 256 };
+enum { MAX_MODELS = 256 }; /* of lua/models, and of config.json */
+
+#define FOLDER "lua/models/"
 
 struct qp_models {
-  size_t count;
-  qp_model model[MAX_MODELS];
+  bool loaded; /* Those of lua/models are. */
+  size_t count, added;
+  qp_model model[MAX_MODELS], own[MAX_MODELS]; /* of lua/models; of config.json */
   qp_lua *lua;
   qp_lua_ref architectures;
 };
@@ -70,12 +75,30 @@ static qp_status load_file(const char *file, qp_lua_ref v, void *arg, qp_error *
   return QP_OK;
 }
 
+qp_status qp_models_load(qp_models *m, qp_error *err) {
+  if (m->loaded) return QP_OK;
+  m->count = 0;
+  const qp_status status = qp_lua_each_file(m->lua, FOLDER, NULL, load_file, m, err);
+  m->loaded = !status;
+  return status;
+}
+
+/* Are the models, and what describes them, what the binary carries, of which tests have loaded all?
+   In another QPAL_HOME what is wrong in any is said whatever is asked for. */
+static bool are_carried(void) {
+  static const char *const prefixes[] = {FOLDER, "lua/architectures", "lua/blocks.lua",
+                                         "lua/rotary.lua"};
+  for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
+    if (!qp_resource_is_carried(prefixes[i])) return false;
+  return true;
+}
+
 qp_status qp_models_open(qp_models **out, qp_error *err) {
   qp_models *m = calloc(1, sizeof *m);
   if (!m) return qp_fail(err, QP_E_NOMEM, "no memory for the models");
   qp_status status = qp_lua_open(NULL, &m->lua, err);
   if (!status) status = qp_architectures_load(m->lua, &m->architectures, err);
-  if (!status) status = qp_lua_each_file(m->lua, "lua/models/", NULL, load_file, m, err);
+  if (!status && !are_carried()) status = qp_models_load(m, err);
   if (status) return qp_models_close(m), status;
   *out = m;
   return QP_OK;
@@ -90,7 +113,10 @@ void qp_models_close(qp_models *m) {
 qp_lua *qp_models_lua(qp_models *m) { return m->lua; }
 qp_lua_ref qp_models_architectures(const qp_models *m) { return m->architectures; }
 
-size_t qp_models_count(const qp_models *m) { return m->count; }
+size_t qp_models_count(const qp_models *m) {
+  assert(m->loaded);
+  return m->count;
+}
 
 qp_status qp_models_entry(qp_models *m, const char *type, const char *name, qp_lua_ref *out,
                           qp_error *err) {
@@ -260,20 +286,20 @@ static qp_status load_config(qp_models *m, const char *path, const qp_model **ou
   bool folder = !stat(path, &info) && S_ISDIR(info.st_mode);
   if (snprintf(file, sizeof file, "%s%s", path, folder ? "/config.json" : "") >= (int)sizeof file)
     return qp_fail(err, QP_E_ARG, "%.60s...: the path is too long", path);
-  if (m->count == MAX_MODELS) return qp_fail(err, QP_E_LIMIT, "more than %d models", MAX_MODELS);
+  if (m->added == MAX_MODELS) return qp_fail(err, QP_E_LIMIT, "more than %d models", MAX_MODELS);
   cJSON *tree;
   qp_status status = qp_json_read_python(file, &tree, err);
   if (status) return status;
-  status = parse_tree(m, file, tree, &m->model[m->count], err);
+  status = parse_tree(m, file, tree, &m->own[m->added], err);
   cJSON_Delete(tree);
-  if (!status) *out = &m->model[m->count++];
+  if (!status) *out = &m->own[m->added++];
   return status;
 }
 
 qp_status qp_models_add(qp_models *m, const qp_model *model, const qp_model **out, qp_error *err) {
-  if (m->count == MAX_MODELS) return qp_fail(err, QP_E_LIMIT, "more than %d models", MAX_MODELS);
-  m->model[m->count] = *model;
-  *out = &m->model[m->count++];
+  if (m->added == MAX_MODELS) return qp_fail(err, QP_E_LIMIT, "more than %d models", MAX_MODELS);
+  m->own[m->added] = *model;
+  *out = &m->own[m->added++];
   return QP_OK;
 }
 
@@ -281,12 +307,15 @@ qp_status qp_models_find(qp_models *m, const char *name, const qp_model **out, q
   size_t n = strlen(name);
   if (name[0] == '.' || strchr(name, '/') || (n > 5 && !strcmp(name + n - 5, ".json")))
     return load_config(m, name, out, err);
-  const char *names[MAX_MODELS];
-  for (size_t i = 0; i < m->count; i++) {
-    if (!strcmp(m->model[i].name, name)) return *out = &m->model[i], QP_OK;
-    names[i] = m->model[i].name;
+  const qp_status status = qp_models_load(m, err);
+  if (status) return status;
+  const char *names[2 * MAX_MODELS];
+  for (size_t i = 0; i < m->count + m->added; i++) {
+    const qp_model *model = i < m->count ? &m->model[i] : &m->own[i - m->count];
+    if (!strcmp(model->name, name)) return *out = model, QP_OK;
+    names[i] = model->name;
   }
-  const char *near = qp_suggest(name, names, m->count);
+  const char *near = qp_suggest(name, names, m->count + m->added);
   return qp_fail(err, QP_E_ARG,
                  "model '%s' is not known%s%s%s; qpal list models names them, and the path of a "
                  "checkpoint or a config.json is taken too",

@@ -14,21 +14,26 @@ typedef struct qp_models qp_models;
 /* What a model is called by the path of its config.json: its folder. */
 void qp_models_name_after(const char *file, char *out, size_t size);
 
-/* Load lua/architectures.lua, the files of lua/architectures and those of lua/models.  Errors name
-   file, field and value. */
+/*
+** Load lua/architectures.lua and the files of lua/architectures; those of lua/models where a model
+** is first asked for by its name, if all are what the binary carries, else at once.  Errors name
+** file, field and value.
+*/
 qp_status qp_models_open(qp_models **out, qp_error *err);
+/* Load those of lua/models if they are not yet; the same errors. */
+qp_status qp_models_load(qp_models *m, qp_error *err);
 void qp_models_close(qp_models *m);
 /* What lua/architectures.lua returned, a list, and the state that holds it. */
 qp_lua *qp_models_lua(qp_models *m);
 qp_lua_ref qp_models_architectures(const qp_models *m);
 
-/* Models of lua/models, then those of config.json that were parsed. */
+/* Models of lua/models, which are loaded. */
 size_t qp_models_count(const qp_models *m);
+const qp_model *qp_models_get(const qp_models *m, size_t i);
 /* Get what lua/architectures.lua says of a model_type under a name ("forward"); it is nil where
    nothing is said.  The caller releases '*out'.  QP_E_ARG means that the type is not known. */
 qp_status qp_models_entry(qp_models *m, const char *type, const char *name, qp_lua_ref *out,
                           qp_error *err);
-const qp_model *qp_models_get(const qp_models *m, size_t i);
 
 /*
 ** By name, or by path of a Hugging Face config.json (contains '/', begins with '.' or ends in

@@ -26,6 +26,17 @@ static qp_status parse(const char *file, const char *text, qp_model *out) {
   return qp_models_parse(models, file, text, strlen(text), out, &err);
 }
 
+Test(model, a_shipped_name_is_the_shipped_model_s_whatever_was_added_before) {
+  const qp_model other = {.name = "llama-3.1-8b"}, mine = {.name = "mine"};
+  const qp_model *added, *own;
+  cr_assert_eq(qp_models_add(models, &other, &added, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_models_add(models, &mine, &own, &err), QP_OK, "%s", err.text);
+  const qp_model *m = find("llama-3.1-8b");
+  cr_expect(m != added && m->layers == 32);
+  cr_expect_eq(find("mine"), own);
+  cr_expect_eq(find("llama-3.1-8b"), m);
+}
+
 Test(model, groups_are_the_linears_that_share_an_input) {
   const qp_model *m = find("llama-3.1-8b");
   static const qp_model_group want[] = {{"qkv", 3, {4096, 1024, 1024}, 4096, {0, 1, 2}},
@@ -85,6 +96,7 @@ Test(model, linears_have_the_names_of_the_checkpoint) {
 }
 
 Test(model, sizes_are_what_kernels_can_do) {
+  cr_assert_eq(qp_models_load(models, &err), QP_OK, "%s", err.text);
   cr_assert_gt(qp_models_count(models), 30);
   for (size_t i = 0; i < qp_models_count(models); i++) {
     const qp_model *m = qp_models_get(models, i);

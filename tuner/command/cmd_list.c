@@ -126,6 +126,7 @@ static qp_status list_models(bool json, qp_error *err) {
   qp_models *models;
   qp_status status = qp_models_open(&models, err);
   if (status) return status;
+  if ((status = qp_models_load(models, err))) return qp_models_close(models), status;
   qp_table_out *t = qp_table_new(columns, json);
   for (size_t i = 0; i < qp_models_count(models); i++) {
     const qp_model *m = qp_models_get(models, i);
