@@ -390,7 +390,7 @@ static void quote(qp_text *out, const char *from, const char *to) {
 
 static char *apply(reader *r, const char *text) {
   qp_text out = {0};
-  qsort(r->list, r->count, sizeof *r->list, by_place);
+  if (r->count) qsort(r->list, r->count, sizeof *r->list, by_place);
   if (r->count) qp_text_add(&out, "local _condition, _equal, _unequal = _guards() ");
   for (size_t i = 0; i < r->count; i++) {
     const edit *e = &r->list[i];
