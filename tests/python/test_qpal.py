@@ -345,7 +345,8 @@ class Numpy(unittest.TestCase):
                     "export", "--model",
                     os.path.join(checkpoint,
                                  "config.json"), "--quantizer", "nuq-3", "--gpu", "sm_90",
-                    "--batch", "2", "--glu", "--no-dequant", "--prologue", "none", "-o", library]):
+                    "--batch", "2", "--type", "f16", "--glu", "--no-dequant", "--prologue", "none",
+                    "-o", library]):
                 subprocess.run([command, *words], check=True, capture_output=True)
             with qpal.Model(library, packed, device=DEVICE) as model:
                 group, _ = model.find("model.layers.1.mlp.up_proj")
@@ -374,7 +375,8 @@ class Numpy(unittest.TestCase):
             for words in (["quantize", checkpoint, "--quantizer", spec, "-o", packed], [
                     "export", "--model",
                     os.path.join(checkpoint, "config.json"), "--quantizer", spec, "--gpu", "sm_90",
-                    "--batch", "2", "--inverse", "--prologue", "none", "-o", library]):
+                    "--batch", "2", "--type", "f16", "--inverse", "--prologue", "none", "-o",
+                    library]):
                 subprocess.run([command, *words], check=True, capture_output=True)
             files = packed_decoder.Folder(packed)
             with qpal.Model(library, packed, device=DEVICE) as model:
@@ -396,7 +398,8 @@ class Numpy(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             subprocess.run([
                 os.path.join(os.path.dirname(LIBRARY), "qpal"), "export", "--plan",
-                os.path.join(CIRCLE, "plan.json"), "--gpu", "sm_90", "--batch", "1,8", "-o", folder
+                os.path.join(CIRCLE, "plan.json"), "--gpu", "sm_90", "--batch", "1,8",
+                "--no-dequant", "--prologue", "none", "-o", folder
             ], check=True, capture_output=True)
             with qpal.Model(folder, PATHS[1], device=DEVICE) as model:
                 kinds = {k["type"] for k in model.library.kernels if k["op"] == _c.GEMM}

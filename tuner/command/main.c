@@ -15,7 +15,7 @@ static const struct {
   const char *name, *summary;
   int (*run)(int argc, char **argv);
 } verbs[] = {
-    {"list", "quantizers, kernel families or GPUs that there are", qp_cmd_list},
+    {"list", "quantizers, kernel families, models or GPUs that there are", qp_cmd_list},
     {"show", "one quantizer: rate, layout, decode as Lua and as CUDA", qp_cmd_show},
     {"gen", "write a kernel: .cu, .ptx, .cubin and a report", qp_cmd_gen},
     {"check", "prove kernels right on a GPU or in the PTX simulator", qp_cmd_check},
