@@ -9,23 +9,31 @@
 
 static void *library, *builtins;
 
-/* A file of the folder that can be opened as a library; what lies behind its end says nothing. */
+/* A file of the folder that can be opened as a library, of one time of change; what lies behind its
+   end says nothing. */
 static void *open_copy(const char *name, const char *more) {
   char command[512];
-  snprintf(command, sizeof command, "rm -f '%s' && cp '%s' '%s' && printf '%s' >>'%s'",
-           in_folder(name), QP_BINARY_DIR "/libfake_nvrtc.so", in_folder(name), more,
-           in_folder(name));
+  snprintf(command, sizeof command,
+           "cd '%s' && rm -f %s && cp '%s' %s && printf '%s' >>%s && touch -d @1234567890 %s",
+           folder, name, QP_BINARY_DIR "/libfake_nvrtc.so", name, more, name, name);
   cr_assert_eq(system(command), 0);
   void *handle = dlopen(in_folder(name), RTLD_NOW | RTLD_LOCAL);
   cr_assert_not_null(handle, "%s", dlerror());
   return handle;
 }
 
+/* Both, always one behind the other: their order is in the key. */
+static void open_both(const char *more, const char *more_builtins) {
+  if (library) dlclose(library);
+  if (builtins) dlclose(builtins);
+  library = open_copy("libnvrtc.so.99", more);
+  builtins = open_copy("libnvrtc-builtins.so.99", more_builtins);
+}
+
 static void set_up(void) {
   open_folder();
   setenv("QPAL_CACHE", in_folder("cache"), 1);
-  library = open_copy("libnvrtc.so.99", "");
-  builtins = open_copy("libnvrtc-builtins.so.99", "");
+  open_both("", "");
 }
 
 TestSuite(description_kept, .init = set_up, .fini = close_folder);
@@ -40,19 +48,18 @@ Test(description_kept, is_found_again_until_a_file_is_another) {
   expect_kept(NULL);
   qp_description_keep("NVRTC 99.0 (a build)");
   expect_kept("NVRTC 99.0 (a build)");
-  dlclose(library);
-  library = open_copy("libnvrtc.so.99", "another");
+  open_both("another", "");
   expect_kept(NULL);
   qp_description_keep("NVRTC 99.0 (another build)");
   expect_kept("NVRTC 99.0 (another build)");
-  dlclose(builtins);
-  builtins = open_copy("libnvrtc-builtins.so.99", "others");
+  open_both("another", "others");
   expect_kept(NULL);
 }
 
+/* Without them no kernel compiles, and what asks says that. */
 Test(description_kept, is_of_no_use_without_builtins) {
+  dlclose(builtins);
   qp_description_keep("NVRTC 99.0");
-  dlclose(builtins); /* so that a compile says what is missing */
   expect_kept(NULL);
 }
 
