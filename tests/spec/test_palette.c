@@ -172,3 +172,24 @@ Test(carried, a_name_that_is_not_there_has_neighbours_from_all_files) {
   cr_expect(strstr(error.text, "did you mean 'mxfp4'"), "%s", error.text);
   qp_palette_close(palette);
 }
+
+Test(carried, a_users_split_finds_its_parts_and_their_neighbours, .init = open_folder,
+     .fini = close_folder) {
+  const qp_quantizer *q = NULL, *part = NULL;
+  write_file("my.lua",
+             "return { split { name = 'mine', parts = { { 'tcq-3', 1/2 }, { 'nuq-2', 1/2 } "
+             "} },\n  split { name = 'wrong', parts = { { 'tcq-3', 1/2 }, { 'nuq-22', 1/2 "
+             "} } } }");
+  open_carried(&palette);
+  char name[64];
+  snprintf(name, sizeof name, "%s:mine", in_folder("my.lua"));
+  cr_assert_eq(qp_palette_find(palette, name, &q, &error), QP_OK, "%s", error.text);
+  cr_expect_eq(q->rate, 2.5);
+  cr_assert_eq(qp_palette_find(palette, "nuq-2", &part, &error), QP_OK, "%s", error.text);
+  cr_expect_eq(q->part[1].quantizer, part);
+  snprintf(name, sizeof name, "%s:wrong", in_folder("my.lua"));
+  cr_expect_eq(qp_palette_find(palette, name, &q, &error), QP_E_ARG);
+  cr_expect(strstr(error.text, "there is no quantizer 'nuq-22'; did you mean 'nuq-2'?"), "%s",
+            error.text);
+  qp_palette_close(palette);
+}
