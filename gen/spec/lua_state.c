@@ -93,25 +93,50 @@ const char *qp_lua_after(const char *text, const char *prefix) {
   return *prefix ? NULL : text;
 }
 
-/*
-** Messages begin with the spec's file and line.  Lua cuts long file names, and blames the prelude
-** for what happens inside it.
-*/
-static int on_error(lua_State *L) {
+/* What Lua itself says of a decode: whose it is, and what may be nil there. */
+static void explain(lua_State *L) {
+  const qp_lua *l = qp_lua_of(L);
+  const char *text = lua_tostring(L, 1), *said = l->ir ? strstr(text, ": attempt to ") : NULL;
+  if (!said) return;
+  said += 2;
+  lua_pushlstring(L, text, (size_t)(said - text));
+  lua_pushfstring(
+      L, "%s: %s%s", l->what, said,
+      strstr(said, "nil value (local")
+          ? "; decode(state, codebook, group) is given a codebook and a group where the "
+            "quantizer has them"
+          : "");
+  lua_concat(L, 2);
+  lua_replace(L, 1);
+  lua_settop(L, 1);
+}
+
+static void place(lua_State *L) {
   lua_Debug ar;
   if (lua_type(L, 1) != LUA_TSTRING) {
     lua_pushfstring(L, "error without a message, but with a %s", luaL_typename(L, 1));
     lua_replace(L, 1);
   }
   const char *text = lua_tostring(L, 1);
-  if (!qp_lua_user_line(L, &ar)) return 1;
+  if (!qp_lua_user_line(L, &ar)) return;
   const char *whole = qp_lua_after(text, ar.source + 1), *cut = qp_lua_after(text, ar.short_src);
-  if (whole && *whole == ':') return 1;
+  if (whole && *whole == ':') return;
   if (cut && *cut == ':') {
     lua_pushfstring(L, "%s%s", ar.source + 1, cut);
   } else {
     lua_pushfstring(L, "%s:%d: %s", ar.source + 1, ar.currentline, text);
   }
+  lua_replace(L, 1);
+  lua_settop(L, 1);
+}
+
+/*
+** Messages begin with the spec's file and line.  Lua cuts long file names, and blames the prelude
+** for what happens inside it.
+*/
+static int on_error(lua_State *L) {
+  place(L);
+  explain(L);
   return 1;
 }
 

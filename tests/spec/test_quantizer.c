@@ -454,6 +454,10 @@ Test(quantizer, type_errors_name_the_line_and_what_would_be_right) {
   expect_error(DECODE("return nil"), "result 1 should be a half, a pair or a vec, got nil");
   expect_error(DECODE("return"), "it returns nothing; write 'return' before its 1 weight");
   expect_error(DECODE("return book.x.y"), "index should be a word, got the string 'x'");
+  expect_error("return scalar { name = 'x', bits = 1,\n"
+               "  decode = function (c, _, g) return half(c) * g.scale end }",
+               "my.lua:2: x: decode: attempt to index a nil value (local 'g'); "
+               "decode(state, codebook, group) is given");
   expect_error(DECODE("return undefined(c)"), "my.lua:4: x: decode: there is no 'undefined'");
   expect_error(DECODE("local x = fma(half(c), vec(1, 2), pack(1, 2)) return x"),
                "a vec with a pair");
