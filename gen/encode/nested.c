@@ -7,8 +7,9 @@
 **      largest: what the others need is then within their range.
 **   2. Each smallest group's own fields, coarsely, then step by step.
 **   3. Each larger field a step up or down, the smallest groups' own following, while that helps.
-** What a decode does is not known, but one thing is asked: is it  a(fields) u(code) + b(fields)? 
-** Then codes are searched among u, and a point costs what two codes decode to.
+** What a decode does is not known, but one thing is asked: is it  a(fields) u(code) + b(fields)?
+** Then codes are searched among u, and a point costs what two codes decode to; where a and the
+** least weight depend on fields of their own, each is kept for these alone.
 */
 #include "gen/encode/nested.h"
 
@@ -36,10 +37,10 @@ enum {
 #define LEAST_NORMAL 0x1p-14 /* below, fp16 has fewer digits */
 #define MOST_MISFIT  0x1p-8  /* of a decode that counts as a u + b, of its largest weight */
 
-/* a and b at a point. */
+/* What a point's code with the least u decodes to, and a; of some fields others are at 0. */
 typedef struct kept_line {
   uint32_t at[QP_MAX_FIELDS];
-  float a, b;
+  float a, low;
   bool known;
 } kept_line;
 
@@ -59,7 +60,8 @@ struct qp_nested {
   qp_codewords words;            /* affine: of u; else of the table */
   float *u;                      /* affine: [states][dim] */
   qp_levels levels;              /* affine: u's numbers */
-  kept_line *lines;              /* [2^LINE_BITS]: a and b of points */
+  kept_line *lines[2];           /* [2^LINE_BITS]: points whose a, and whose 'low', is known */
+  unsigned parts[2];             /* The fields that each of them depends on, a bit for each. */
   uint32_t *code;                /* [group] */
   uint16_t *halves;              /* [2^window][dim] */
   float *moved;                  /* [group]: targets in terms of u */
@@ -107,11 +109,10 @@ static float decode_first(const qp_nested *n, uint32_t code, const uint32_t *raw
   return qp_half_to_float(w[0]);
 }
 
-/* Find a and b of a decode at these fields. */
-static void line_at(const qp_nested *n, const uint32_t *raw, float *a, float *b) {
-  const float low = decode_first(n, n->low, raw), high = decode_first(n, n->high, raw);
-  *a = (high - low) / (n->u_high - n->u_low);
-  *b = low - *a * n->u_low;
+/* Find a of a decode at these fields, and what the code with the least u is there. */
+static void line_at(const qp_nested *n, const uint32_t *raw, float *a, float *low) {
+  *low = decode_first(n, n->low, raw);
+  *a = (decode_first(n, n->high, raw) - *low) / (n->u_high - n->u_low);
 }
 
 /* Find the least sum of squares of codes of several weights. */
@@ -126,18 +127,30 @@ static float line_error(qp_nested *n, unsigned columns, const float *target, flo
   return sum;
 }
 
-/* Finds a point's line, which is kept, since points near each other come again and again. */
-static void line_of(qp_nested *n, const uint32_t *at, const uint32_t *raw, float *a, float *b) {
+/* The line at a point's places of some fields, 0 of the others.  It is kept, since points near each
+   other come again and again. */
+static const kept_line *part_of_line(qp_nested *n, kept_line *lines, unsigned fields,
+                                     const uint32_t *at) {
+  uint32_t here[QP_MAX_FIELDS] = {0}, raw[QP_MAX_FIELDS];
   uint64_t key = 0;
-  for (unsigned f = 0; f < n->quantizer->fields; f++) key = (key + at[f] + 1) * 0x9e3779b97f4a7c15u;
-  kept_line *k = &n->lines[key >> (64 - LINE_BITS)];
-  if (!k->known || memcmp(k->at, at, sizeof k->at) != 0) {
-    line_at(n, raw, &k->a, &k->b);
-    memcpy(k->at, at, sizeof k->at);
-    k->known = true;
+  for (unsigned f = 0; f < n->quantizer->fields; f++) {
+    here[f] = fields >> f & 1 ? at[f] : 0;
+    key = (key + here[f] + 1) * 0x9e3779b97f4a7c15u;
   }
+  kept_line *k = &lines[key >> (64 - LINE_BITS)];
+  if (k->known && !memcmp(k->at, here, sizeof here)) return k;
+  raw_fields(n, here, raw);
+  line_at(n, raw, &k->a, &k->low);
+  memcpy(k->at, here, sizeof here);
+  k->known = true;
+  return k;
+}
+
+static void line_of(qp_nested *n, const uint32_t *at, float *a, float *b) {
+  const kept_line *k = part_of_line(n, n->lines[0], n->parts[0], at);
   *a = k->a;
-  *b = k->b;
+  if (n->parts[0] != n->parts[1]) k = part_of_line(n, n->lines[1], n->parts[1], at);
+  *b = k->low - *a * n->u_low;
 }
 
 /* Find the same line in terms of the levels' u. */
@@ -149,10 +162,10 @@ static void line_of_levels(const qp_nested *n, float a, float b, double *level_a
 /* Find the least sum of squared errors of a group's targets at a point, into '*error'. */
 static qp_status judge(qp_nested *n, unsigned columns, const float *target, float most,
                        const uint32_t *at, float *error, qp_error *err) {
-  uint32_t raw[QP_MAX_FIELDS];
-  raw_fields(n, at, raw);
   const unsigned codes = columns / n->quantizer->dim;
   if (!n->affine) {
+    uint32_t raw[QP_MAX_FIELDS];
+    raw_fields(n, at, raw);
     qp_status status = fill_table(n, raw, err);
     qp_codewords_free(&n->words);
     if (!status) status = qp_codewords_make(&n->words, n->states, n->quantizer->dim, n->table, err);
@@ -160,7 +173,7 @@ static qp_status judge(qp_nested *n, unsigned columns, const float *target, floa
     return status;
   }
   float a, b;
-  line_of(n, at, raw, &a, &b);
+  line_of(n, at, &a, &b);
   if (a == 0) {
     *error = 0;
     for (unsigned i = 0; i < columns; i++) *error += (target[i] - b) * (target[i] - b);
@@ -273,6 +286,41 @@ static qp_status find_line(qp_nested *n, qp_error *err) {
     if (i >= PROBES) line = furthest > 0 && misfit(n->table, n->u, count) <= MOST_MISFIT;
   }
   return status || !line ? status : take_line(n, err);
+}
+
+/* Do the two move by more than a decode's rounding where field f goes elsewhere? */
+static void see_parts(const qp_nested *n, unsigned f, const uint32_t *from, uint32_t to,
+                      unsigned parts[2]) {
+  uint32_t at[QP_MAX_FIELDS], raw[QP_MAX_FIELDS];
+  const float span = n->u_high - n->u_low;
+  float a[2], low[2], largest = (float)LEAST_NORMAL;
+  memcpy(at, from, sizeof at);
+  for (unsigned i = 0; i < 2; i++) {
+    if (i) at[f] = to;
+    raw_fields(n, at, raw);
+    line_at(n, raw, &a[i], &low[i]);
+    largest = fmaxf(largest, fmaxf(fabsf(low[i]), fabsf(low[i] + a[i] * span)));
+  }
+  const float far = largest * (float)MOST_MISFIT;
+  if (fabsf(a[1] - a[0]) * span > far) parts[0] |= 1u << f;
+  if (fabsf(low[1] - low[0]) > far) parts[1] |= 1u << f;
+}
+
+/* Which fields they depend on, by random points; where a kernel may search them, all: it computes
+   both from whole points. */
+static void find_parts(qp_nested *n) {
+  const unsigned fields = n->quantizer->fields;
+  qp_random r = {.state = 2};
+  n->parts[0] = n->parts[1] = (1u << fields) - 1;
+  if (!n->affine || n->unit == n->group) return;
+  unsigned parts[2] = {0, 0};
+  for (unsigned i = 0; i < PROBES; i++) {
+    uint32_t at[QP_MAX_FIELDS] = {0}, to[QP_MAX_FIELDS] = {0};
+    random_point(n, &r, at);
+    random_point(n, &r, to);
+    for (unsigned f = 0; f < fields; f++) see_parts(n, f, at, to[f], parts);
+  }
+  memcpy(n->parts, parts, sizeof parts);
 }
 
 /* ---- Search ---- */
@@ -444,10 +492,10 @@ bool qp_nested_view_of(const qp_nested *n, qp_nested_view *out) {
 
 void qp_nested_line(const qp_nested *n, const uint32_t *at, double *a, double *b) {
   uint32_t raw[QP_MAX_FIELDS];
-  float at_a, at_b;
+  float at_a, low;
   raw_fields(n, at, raw);
-  line_at(n, raw, &at_a, &at_b);
-  line_of_levels(n, at_a, at_b, a, b);
+  line_at(n, raw, &at_a, &low);
+  line_of_levels(n, at_a, low - at_a * n->u_low, a, b);
 }
 
 /* ---- What is known of all units ---- */
@@ -506,15 +554,17 @@ static qp_status prepare(qp_nested *n, qp_error *err) {
   n->table = malloc(sizeof *n->table * n->states * q->dim);
   n->halves = malloc(sizeof *n->halves * q->dim << q->window);
   n->u = malloc(sizeof *n->u * n->states * q->dim);
-  n->lines = calloc((size_t)1 << LINE_BITS, sizeof *n->lines);
+  for (unsigned i = 0; i < 2; i++)
+    n->lines[i] = calloc((size_t)1 << LINE_BITS, sizeof *n->lines[i]);
   n->code = malloc(sizeof *n->code * n->group);
   n->moved = malloc(sizeof *n->moved * n->group);
   n->now = malloc(sizeof *n->now * groups);
   n->next = malloc(sizeof *n->next * groups);
-  const bool ok =
-      n->table && n->halves && n->u && n->lines && n->code && n->moved && n->now && n->next;
+  const bool ok = n->table && n->halves && n->u && n->lines[0] && n->lines[1] && n->code &&
+                  n->moved && n->now && n->next;
   if (!ok) return qp_fail(err, QP_E_NOMEM, "out of memory");
   status = find_line(n, err);
+  if (!status) find_parts(n);
   return status ? status : freeze(n, err);
 }
 
@@ -542,7 +592,7 @@ void qp_nested_free(qp_nested *n) {
   free(n->halves);
   free(n->u);
   qp_levels_free(&n->levels);
-  free(n->lines);
+  for (unsigned i = 0; i < 2; i++) free(n->lines[i]);
   free(n->code);
   free(n->moved);
   free(n->now);
