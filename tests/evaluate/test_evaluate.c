@@ -224,7 +224,7 @@ Test(evaluate, packed_weights_are_read_as_far_from_the_source_as_their_config_sa
 
 /* Change the column of the first sparse entry in a packed file to one that no row has. */
 static void damage_sparse(const char *folder) {
-  char file[160], *header, *name;
+  char file[160], *header = NULL, *name;
   uint64_t length, begin;
   snprintf(file, sizeof file, "%s/model-00001-of-00001.safetensors", folder);
   FILE *f = fopen(file, "r+b");
