@@ -10,16 +10,19 @@
 
 static const char head[] = "{\"ledger\":\"qpal-calibrate\",\"key\":\"k\"}\n";
 static char path[64];
+static qp_models *models;
 static qp_model model;
 
-static void forget(void) { unlink(path); }
+static void forget(void) {
+  unlink(path);
+  qp_models_close(models);
+}
 
 static void begin(void) {
   static const char config[] =
       "{\"model_type\": \"llama\", \"hidden_size\": 64, \"intermediate_size\": 96,"
       "\"num_attention_heads\": 2, \"num_key_value_heads\": 1, \"num_hidden_layers\": 2,"
       "\"vocab_size\": 128}";
-  qp_models *models = NULL;
   must(!qp_models_open(&models, NULL) &&
        !qp_models_parse(models, "m.json", config, sizeof config - 1, &model, NULL));
   own_path(path, sizeof path, ".ledger");
