@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "gen/base/writable.h"
 #include "runtime/regular_file.h"
 
 void qp_file_make_folders(char *path) {
@@ -176,7 +177,8 @@ static qp_status write_beside(const char *path, const void *data, size_t bytes, 
   }
   const int why = errno;
   free(name);
-  return ok ? QP_OK : qp_fail(err, QP_E_IO, "%s: cannot be written: %s", path, strerror(why));
+  errno = why;
+  return ok ? QP_OK : qp_writable_fail(path, err);
 }
 
 qp_status qp_file_write(const char *path, const void *data, size_t bytes, qp_error *err) {

@@ -36,3 +36,9 @@ qp_status qp_writable_check(const char *path, qp_error *err) {
     return QP_OK;
   return qp_fail(err, QP_E_IO, "%s: cannot be written: %s: %s", path, folder, strerror(errno));
 }
+
+qp_status qp_writable_fail(const char *path, qp_error *err) {
+  const int why = errno;
+  if (why == ENOENT && qp_writable_check(path, err)) return QP_E_IO;
+  return qp_fail(err, QP_E_IO, "%s: cannot be written: %s", path, strerror(why));
+}

@@ -12,4 +12,8 @@
 */
 qp_status qp_writable_check(const char *path, qp_error *err);
 
+/* Say that writing 'path' failed, for the reason in errno; where that is a folder that is not
+   there, since it could not be made, why it could not.  QP_E_IO. */
+qp_status qp_writable_fail(const char *path, qp_error *err);
+
 #endif

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "gen/base/file.h"
+#include "gen/base/writable.h"
 #include "runtime/list.h"
 
 enum { DATA_ALIGNMENT = 128 };
@@ -39,7 +40,7 @@ static qp_status no_memory(const qp_tensor_writer *w, qp_error *err) {
 }
 
 static qp_status cannot(const qp_tensor_writer *w, qp_error *err) {
-  return qp_fail(err, QP_E_IO, "%s: cannot be written: %s", w->part, strerror(errno));
+  return qp_writable_fail(w->part, err);
 }
 
 qp_status qp_tensor_writer_new(const char *path, qp_tensor_writer **out, qp_error *err) {

@@ -3,6 +3,7 @@
 #include "gen/base/writable.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +50,12 @@ Test(writable, is_nothing_else_and_the_message_names_path_folder_and_reason) {
     cr_expect_eq(qp_writable_check(bad[i][0], &err), QP_E_IO, "%s", bad[i][0]);
     cr_expect(strstr(err.text, bad[i][1]), "'%s': %s", bad[i][0], err.text);
   }
+  errno = ENOENT; /* after an attempt that could not make the folder */
+  cr_expect_eq(qp_writable_fail("file/a/new", &err), QP_E_IO);
+  cr_expect(strstr(err.text, "new: cannot be written: file: Not a directory"), "%s", err.text);
+  errno = ENOSPC;
+  cr_expect_eq(qp_writable_fail("sub/new", &err), QP_E_IO);
+  cr_expect(strstr(err.text, "sub/new: cannot be written: No space left"), "%s", err.text);
   if (geteuid() == 0) return; /* who may write everywhere */
   cr_assert_eq(chmod("sub", 0500), 0);
   cr_expect_eq(qp_writable_check("sub/new", &err), QP_E_IO);

@@ -12,6 +12,7 @@
 
 #include "gen/base/json.h"
 #include "gen/base/text.h"
+#include "gen/base/writable.h"
 #include "runtime/regular_file.h"
 
 struct qp_ledger {
@@ -152,7 +153,8 @@ qp_status qp_ledger_open(const char *file, const char *key, const qp_model *m, q
   qp_ledger *l = NULL;
   qp_status status = new_ledger(file, m, &l, err);
   if (status) return status;
-  status = qp_regular_file_open(file, O_RDWR | O_CREAT, &l->file, err);
+  if (access(file, F_OK)) status = qp_writable_check(file, err);
+  if (!status) status = qp_regular_file_open(file, O_RDWR | O_CREAT, &l->file, err);
   if (!status && flock(l->file, LOCK_EX | LOCK_NB) != 0)
     status = qp_fail(err, QP_E_IO, "%s: another run writes it", file);
   if (!status) status = start(l, key, err);

@@ -15,6 +15,7 @@
 
 #include "gen/base/file.h"
 #include "gen/base/json.h"
+#include "gen/base/writable.h"
 #include "gen/model/tensor_writer.h"
 #include "runtime/list.h"
 #include "tuner/quantize/linear.h"
@@ -73,8 +74,7 @@ static qp_status take_lock(qp_shards *s, qp_error *err) {
   for (;;) {
     qp_file_make_folders(path);
     s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (s->lock < 0)
-      return qp_fail(err, QP_E_IO, "%s: cannot be written: %s", path, strerror(errno));
+    if (s->lock < 0) return qp_writable_fail(path, err);
     if (flock(s->lock, LOCK_EX | LOCK_NB) != 0) {
       close(s->lock);
       s->lock = -1;

@@ -14,6 +14,7 @@
 #include "gen/base/file.h"
 #include "gen/base/json.h"
 #include "gen/base/text.h"
+#include "gen/base/writable.h"
 #include "runtime/regular_file.h"
 
 enum { BOOT_BYTES = 64 };
@@ -213,7 +214,8 @@ qp_status qp_journal_open(const char *file, const qp_journal_stamp *stamp, qp_jo
   read_boot(j->boot);
   qp_file_make_folders(j->file);
   j->fd = -1;
-  qp_status status = qp_regular_file_open(j->file, O_RDWR | O_CREAT, &j->fd, err);
+  qp_status status = access(j->file, F_OK) ? qp_writable_check(j->file, err) : QP_OK;
+  if (!status) status = qp_regular_file_open(j->file, O_RDWR | O_CREAT, &j->fd, err);
   if (!status && flock(j->fd, LOCK_EX | LOCK_NB))
     status = qp_fail(err, QP_E_IO, "%s: another run holds it; give each run its own -o", file);
   if (!status) status = read_all(j, &text, err);
