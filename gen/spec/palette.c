@@ -267,6 +267,48 @@ static qp_status find_spec(qp_palette *p, const char *name, qp_spec **out, qp_er
   return status;
 }
 
+/* Is it a quantizer of the family:  "tcq-3" of "tcq"? */
+static bool is_of_family(const char *name, const char *family) {
+  const size_t n = strlen(family);
+  return !strncmp(name, family, n) && name[n] == '-';
+}
+
+/* Load the files that lines say a family is in; all files where no line has it. */
+static qp_status load_family(qp_palette *p, const char *family, qp_error *err) {
+  const char *line;
+  size_t bytes;
+  bool any = false;
+  qp_status status = QP_OK;
+  if (p->whole || qp_resource_read(QP_PINNED, &line, &bytes, NULL)) return qp_palette_load(p, err);
+  for (; *line && !status; line += strcspn(line, "\n"), line += *line == '\n') {
+    char name[sizeof((qp_quantizer *)0)->name];
+    qp_spec *s;
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(line, " \n"), line);
+    if (!is_of_family(name, family)) continue;
+    any = true;
+    status = find_spec(p, name, &s, err);
+  }
+  return any || status ? status : qp_palette_load(p, err);
+}
+
+qp_status qp_palette_each(qp_palette *p, const char *word, qp_palette_visit visit, void *arg,
+                          qp_error *err) {
+  char path[128];
+  qp_spec *s = NULL;
+  qp_status status = QP_OK;
+  if (p->whole || qp_pinned_file(word, path, sizeof path)) status = find_spec(p, word, &s, err);
+  if (!status && !s) status = load_family(p, word, err);
+  if (!status && !s && p->whole) s = find_in(&p->all, word);
+  if (s) return visit(&s->quantizer, arg, err);
+  for (size_t i = 0; i < p->files; i++) {
+    const spec_list *of = &p->file[i].specs;
+    for (size_t k = 0; k < of->count && !status; k++)
+      if (is_of_family(of->spec[k]->quantizer.name, word))
+        status = visit(&of->spec[k]->quantizer, arg, err);
+  }
+  return status;
+}
+
 typedef struct listing {
   qp_palette *palette;
   qp_status status;

@@ -119,6 +119,14 @@ void qp_palette_close(qp_palette *p);
 ** read; QP_E_LIMIT: it runs too long, or needs too much memory; QP_E_NOMEM.
 */
 qp_status qp_palette_find(qp_palette *p, const char *name, const qp_quantizer **out, qp_error *err);
+/*
+** Visit the palette's quantizer of a name; where there is none, those of the family, "tcq-3" of
+** "tcq", in order.  What the visitor returns but QP_OK ends it.  QP_OK where nothing is visited.
+** Errors are those of loading.
+*/
+typedef qp_status (*qp_palette_visit)(const qp_quantizer *q, void *arg, qp_error *err);
+qp_status qp_palette_each(qp_palette *p, const char *word, qp_palette_visit visit, void *arg,
+                          qp_error *err);
 /* Bytes of the path in such a name, "path" or "path:name"; 0: it is a name of the palette. */
 size_t qp_palette_path_bytes(const char *name);
 /* Of a palette that is loaded.  They come in the order of files, then by family, then by rate. */

@@ -193,3 +193,66 @@ Test(carried, a_users_split_finds_its_parts_and_their_neighbours, .init = open_f
             error.text);
   qp_palette_close(palette);
 }
+
+/* ---- Families ---- */
+
+typedef struct names {
+  size_t count;
+  char name[64][64];
+} names;
+
+static qp_status note(const qp_quantizer *q, void *arg, qp_error *err) {
+  names *n = arg;
+  if (n->count == 64) return qp_fail(err, QP_E_LIMIT, "more than 64");
+  snprintf(n->name[n->count++], sizeof n->name[0], "%s", q->name);
+  return QP_OK;
+}
+
+/* What a word means in a palette of which nothing is loaded, and in one that is. */
+static void expect_family(const char *word, qp_palette *all) {
+  const size_t length = strlen(word);
+  names got = {0}, whole = {0};
+  open_carried(&palette);
+  cr_expect_eq(qp_palette_each(palette, word, note, &got, &error), QP_OK, "%s", error.text);
+  cr_expect_eq(qp_palette_each(all, word, note, &whole, &error), QP_OK, "%s", error.text);
+  qp_palette_close(palette);
+  cr_assert_eq(got.count, whole.count, "%s: %zu, %zu", word, got.count, whole.count);
+  size_t k = 0;
+  for (size_t i = 0; i < qp_palette_count(all); i++) {
+    const char *name = qp_palette_get(all, i)->name;
+    if (strncmp(name, word, length) != 0 || name[length] != '-') continue;
+    cr_assert_lt(k, got.count);
+    cr_expect_str_eq(got.name[k], name);
+    cr_expect_str_eq(whole.name[k++], name);
+  }
+  cr_expect_eq(k, got.count);
+}
+
+Test(carried, a_family_is_what_it_is_where_all_are_loaded) {
+  static const char *const families[] = {"tcq", "nuq", "int4", "vq2", "exl2", "anyprec", "no-such"};
+  qp_palette *all;
+  open_carried(&all);
+  cr_assert_eq(qp_palette_load(all, &error), QP_OK, "%s", error.text);
+  for (size_t i = 0; i < sizeof families / sizeof *families; i++) expect_family(families[i], all);
+  qp_palette_close(all);
+}
+
+Test(carried, a_name_without_a_family_is_one) {
+  names got = {0};
+  open_carried(&palette);
+  cr_expect_eq(qp_palette_each(palette, "mxfp4", note, &got, &error), QP_OK, "%s", error.text);
+  qp_palette_close(palette);
+  cr_assert_eq(got.count, 1);
+  cr_expect_str_eq(got.name[0], "mxfp4");
+}
+
+Test(palette, a_whole_name_beats_a_family) {
+  names got = {0};
+  write_file("lua/quantizers/a.lua",
+             FAMILY("x") "list[4] = scalar { name = 'x', bits = 1,\n"
+                         "  decode = function (c) return half(c) end }\nreturn list\n");
+  cr_assert_eq(qp_palette_open(&palette, &error), QP_OK, "%s", error.text);
+  cr_expect_eq(qp_palette_each(palette, "x", note, &got, &error), QP_OK, "%s", error.text);
+  cr_assert_eq(got.count, 1);
+  cr_expect_str_eq(got.name[0], "x");
+}

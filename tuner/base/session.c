@@ -31,7 +31,8 @@ typedef struct picks {
   size_t count, capacity;
 } picks;
 
-static qp_status pick(picks *p, const qp_quantizer *q, qp_error *err) {
+static qp_status pick(const qp_quantizer *q, void *to, qp_error *err) {
+  picks *p = to;
   const qp_quantizer **list = qp_list_room(p->list, p->count, &p->capacity, sizeof *list);
   if (!list) return qp_fail(err, QP_E_NOMEM, "no memory for a list of quantizers");
   p->list = list;
@@ -39,20 +40,15 @@ static qp_status pick(picks *p, const qp_quantizer *q, qp_error *err) {
   return QP_OK;
 }
 
-/* A whole name beats a family. */
+/* A path, a name, or a family, which a whole name beats. */
 static qp_status pick_word(qp_session *s, picks *p, const char *word, qp_error *err) {
-  size_t n = strlen(word), before = p->count;
+  const size_t before = p->count;
   const qp_quantizer *q;
-  qp_error unknown = {.text = ""};
-  const qp_status found = qp_palette_find(s->palette, word, &q, &unknown);
-  if (!found) return pick(p, q, err);
-  qp_status status = qp_palette_path_bytes(word) ? found : qp_palette_load(s->palette, &unknown);
-  for (size_t i = 0; !status && i < qp_palette_count(s->palette); i++) {
-    q = qp_palette_get(s->palette, i);
-    if (!strncmp(q->name, word, n) && q->name[n] == '-') status = pick(p, q, &unknown);
-  }
-  if (!status && p->count == before) status = found;
-  return status ? qp_fail(err, status, "%s", unknown.text) : QP_OK;
+  qp_status status = QP_OK;
+  if (!qp_palette_path_bytes(word)) status = qp_palette_each(s->palette, word, pick, p, err);
+  if (status || p->count > before) return status;
+  status = qp_palette_find(s->palette, word, &q, err);
+  return status ? status : pick(q, p, err);
 }
 
 qp_status qp_session_quantizers(qp_session *s, const char *list, const qp_quantizer ***out,
@@ -61,7 +57,7 @@ qp_status qp_session_quantizers(qp_session *s, const char *list, const qp_quanti
   qp_status status = list ? QP_OK : qp_palette_load(s->palette, err);
   if (!list)
     for (size_t i = 0; !status && i < qp_palette_count(s->palette); i++)
-      status = pick(&p, qp_palette_get(s->palette, i), err);
+      status = pick(qp_palette_get(s->palette, i), &p, err);
   char *words = list ? strdup(list) : NULL, *rest = words;
   for (char *w; !status && rest && (w = strsep(&rest, ","));) status = pick_word(s, &p, w, err);
   free(words);
