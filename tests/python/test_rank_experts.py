@@ -36,8 +36,8 @@ def export(way, size):
         kit.run("plan", "--model", WORK / "checkpoint/config.json", "--quantizers", "tcq-3", "--ep",
                 size, "-o", plan)
         what = ["--plan", plan]
-    kit.run("export", *what, "--gpu", "sm_90:2", "--batch", 4, "--no-dequant", "--prologue", "glu",
-            "-o", library)
+    kit.run("export", *what, "--gpu", "sm_90:2", "--batch", 4, "--type", "f16", "--no-dequant",
+            "--prologue", "glu", "-o", library)
     return library
 
 
