@@ -1,6 +1,7 @@
 -- VPTQ (arXiv 2409.17066): vectors of v weights are the sum of one of 65536 and one of 256 for the
--- residual; both codebooks belong to the linear. 65536 vectors stay in global memory. What stands
--- here are random ones, which qpal quantize fits where a linear has enough weights.
+-- residual; both codebooks belong to the linear. The 65536 vectors stay in global memory; to learn
+-- them takes millions of vectors, so that qpal quantize leaves them as they are drawn here and fits
+-- the 256.
 
 local function vptq(name, v, rest)
   return vector {
