@@ -244,6 +244,23 @@ Test(cli, a_whole_name_is_that_quantizer_and_no_family) {
   expect("distortion anyprec-3 --samples 64 --json", 0, "\"anyprec-3\"");
 }
 
+Test(cli, distortion_says_where_codebooks_are_not_fitted) {
+  char folder[] = "/tmp/qpal-cli-XXXXXX", path[64], question[128];
+  cr_assert(mkdtemp(folder));
+  snprintf(path, sizeof path, "%s/product.lua", folder);
+  FILE *f = fopen(path, "w");
+  fputs("return scalar { name = 'product', bits = 3,\n"
+        "  codebooks = { a = values { 1, 2, scope = 'tensor' },\n"
+        "    b = values { -2, -1, 1, 2, scope = 'tensor' } },\n"
+        "  decode = function (c, k) return k.a[c & 1] * k.b[c >> 1] end }\n",
+        f);
+  fclose(f);
+  snprintf(question, sizeof question, "distortion %s --samples 2048 --columns 64", path);
+  expect(question, 0, "product: codebooks stay as the file has them: ");
+  unlink(path);
+  rmdir(folder);
+}
+
 Test(cli, distortion_says_where_more_weights_were_encoded_than_asked_for) {
   expect("distortion nuq-2 --samples 2049 --columns 64", 0,
          "4096 weights were encoded, not 2049: whole groups of 32 rows of --columns 64\n");

@@ -97,13 +97,15 @@ static qp_status measure(const qp_quantizer *q, const distortion_options *o, fig
       sum += (double)e.row_distortion[r];
       square += (double)e.row_distortion[r] * (double)e.row_distortion[r];
     }
+    if (!status && !g && *e.unfitted)
+      fprintf(stderr, "%s: codebooks stay as the file has them: %s\n", q->name, e.unfitted);
     if (!status) qp_encoded_free(&e);
     rows += n;
   }
   qp_watch_end(&w);
   qp_coders_free(options.coders);
   free(weights);
-  if (status) return qp_fail_prefix(err, status, "%s", q->name);
+  if (status) return status;
   const double mean = sum / rows;
   *out = (figures){.distortion = mean,
                    .error = sqrt(fmax(square / rows - mean * mean, 0) / (rows - 1)),

@@ -194,9 +194,7 @@ static void print_unfitted(const qp_job *j, const cJSON *report) {
     const cJSON *entry = cJSON_GetObjectItemCaseSensitive(linears, l->name);
     const char *why = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(
         cJSON_GetObjectItemCaseSensitive(entry, l->quantizer->name), "unfitted"));
-    if (why)
-      fprintf(stderr, "%s: its codebooks were not fitted, they are those of the file: %s\n",
-              l->name, why);
+    if (why) fprintf(stderr, "%s: codebooks stay as the file has them: %s\n", l->name, why);
   }
 }
 
@@ -456,9 +454,8 @@ int qp_cmd_quantize(int argc, char **argv) {
       QP_NUMBER("shard-mib", o.shard_mib, "N", "size of a file (1024)", 1, 1 << 20),
       QP_FLAG("verify", o.verify,
               "then decode by the reference and by the dequant kernel, and compare"),
-      QP_TEXT(
-          "device", o.device, "D",
-          "cuda:N or sim: find codes and verify there (on the CPU; on a GPU if there is one)"),
+      QP_TEXT("device", o.device, "D",
+              "cuda:N or sim: find codes and verify there (on the CPU; on a GPU if there is one)"),
       QP_NUMBER("row-groups", o.groups, "N",
                 "of each linear that the kernel decodes (all; 2 in the simulator)", 1, 1 << 20),
       QP_FLAG("json", o.json, "print the report as JSON"),
