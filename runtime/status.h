@@ -39,9 +39,9 @@ qp_status qp_fail_prefix(qp_error *err, qp_status status, const char *format, ..
 #endif
 
 /*
-** Names come from files of others: control characters (all but newline and tab, and those of C1 in
-** UTF-8), which a terminal would obey, become "\xNN" in text[size]; cut where that gets too long.
-** Messages are made so already.
+** Names are of others: control characters (not newline, tab), which terminals obey, and what is no
+** UTF-8 become "\xNN" in text[size], characters without width, ends of lines, turns of direction
+** "\uNNNN"; cut where that gets too long.  Messages are made so already.
 */
 void qp_text_plain(char *text, size_t size);
 

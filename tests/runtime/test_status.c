@@ -34,5 +34,22 @@ Test(status, a_text_that_grows_over_its_room_is_cut) {
                          9),
                    "ab\\x1b"
                    "cd");
-  cr_assert_str_eq(plain("\xc2", 2), "\xc2", "half a letter");
+  cr_assert_str_eq(plain("ab\xe2\x80\xae", 9), "ab\\u202e");
+  cr_assert_str_eq(plain("ab\xe2\x80\xae", 8), "ab");
+}
+
+Test(status, characters_that_mislead_and_bytes_that_are_none_are_shown) {
+  cr_assert_str_eq(plain("a\xe2\x80\xae"
+                         "b\xe2\x81\xa6\xe2\x80\xa8\xef\xbb\xbf\xd8\x9c",
+                         64),
+                   "a\\u202eb\\u2066\\u2028\\ufeff\\u061c");
+  cr_assert_str_eq(plain("\xc3\x9f \xe4\xb8\xad \xf0\x9f\x98\x80 \xe2\x80\x93", 64),
+                   "\xc3\x9f \xe4\xb8\xad \xf0\x9f\x98\x80 \xe2\x80\x93", "letters stay");
+  cr_assert_str_eq(plain("\x9b"
+                         "a\xe9t\xe2\x82",
+                         64),
+                   "\\x9ba\\xe9t\\xe2\\x82", "no UTF-8");
+  cr_assert_str_eq(plain("\xc0\x9b\xe0\x82\x9b\xed\xa0\x80", 64),
+                   "\\xc0\\x9b\\xe0\\x82\\x9b\\xed\\xa0\\x80", "too long, half of a pair");
+  cr_assert_str_eq(plain("\xc2", 2), "", "half a letter, and no room to show it");
 }
