@@ -12,7 +12,7 @@
 static void go_up(char *path) {
   char *slash = strrchr(path, '/');
   if (!slash)
-    strcpy(path, ".");
+    memcpy(path, ".", 2);
   else
     slash[slash == path] = 0;
 }

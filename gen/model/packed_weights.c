@@ -2,6 +2,7 @@
 /* Decodes linears that `qpal quantize` packed, on the CPU. */
 #include "gen/model/packed_weights.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -350,6 +351,7 @@ typedef struct decoding {
 static qp_status decode_halves(const decoding *d, qp_reference *reference, unsigned row_group,
                                uint16_t *half, uint16_t *piece, qp_error *err) {
   const size_t columns = d->e->columns;
+  assert(d->a->parts > 0); /* the last part of a split reaches the end of the row */
   for (unsigned i = 0; i < d->a->parts; i++) {
     const part *p = &d->a->part[i];
     const size_t n = p->stream.columns;
