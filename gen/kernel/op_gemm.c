@@ -5,6 +5,7 @@
 */
 #include <stdlib.h>
 
+#include "runtime/arch.h"
 #include "gen/kernel/expand.h"
 #include "gen/kernel/kernel.h"
 #include "gen/kernel/kernel_op.h"
@@ -126,6 +127,8 @@ static const qp_tunable_use tunable[] = {
     {"staged", 0, 1, 0, false, "1: further units are fetched behind the tables"},
 };
 
+enum { SMALL_SMEM = 128 << 10 };
+
 /* Sums of more than 4 rows of x and what decode holds need more than the 128 registers that 16
    warps leave to each thread. */
 static void choose_warps(qp_kernel *k, unsigned rows_of_x) {
@@ -154,7 +157,16 @@ static qp_status takes_pairs(const qp_problem *p, const char *family, qp_error *
                  family, p->segment[0].quantizer->name);
 }
 
+/* On tensor cores 16, but 8 where the sums that wait for other warps, two row groups each, would
+   take what tables and X need: a third of it in tiles of 8. */
+static void choose_expert_warps(qp_kernel *k) {
+  if (k->block || k->choice.family->x_tile == 1) return;
+  qp_choice_put(&k->choice, "warps", qp_arch_smem_bytes(k->problem.arch) < SMALL_SMEM ? 8 : 16);
+  k->block = 32 * qp_choice_get(&k->choice, "warps");
+}
+
 static qp_status size_experts(qp_kernel *k, qp_error *err) {
+  choose_expert_warps(k);
   choose_warps(k, k->problem.tile);
   return qp_partition_experts(k, err);
 }
