@@ -180,6 +180,67 @@ static double distortion(qp_weights *packed, qp_weights *source, const char *nam
   return lost / power;
 }
 
+/* Read a matrix that lies there taken apart for ranks in one go and 7 rows at a time: the same
+   floats, near the source's. */
+static void expect_joined(qp_weights *packed, qp_weights *source, const char *name, uint64_t rows,
+                          uint64_t columns, qp_parallel *p) {
+  enum { CHUNK = 7 };
+  qp_error err = {{0}};
+  const size_t n = (size_t)(rows * columns);
+  float *whole = calloc(2 * n, sizeof *whole), *chunks = whole + n;
+  cr_assert_eq(qp_weights_read(packed, name, rows, columns, 0, rows, p, whole, &err), QP_OK, "%s",
+               err.text);
+  for (uint64_t r = 0; r < rows; r += CHUNK)
+    cr_assert_eq(qp_weights_read(packed, name, rows, columns, r,
+                                 r + CHUNK < rows ? CHUNK : rows - r, p,
+                                 chunks + (size_t)(r * columns), &err),
+                 QP_OK, "%s", err.text);
+  cr_expect_arr_eq(whole, chunks, n * sizeof *whole, "%s", name);
+  cr_assert_eq(qp_weights_read(source, name, rows, columns, 0, rows, p, chunks, &err), QP_OK);
+  double lost = 0, power = 0;
+  for (size_t i = 0; i < n; i++) {
+    lost += ((double)whole[i] - (double)chunks[i]) * ((double)whole[i] - (double)chunks[i]);
+    power += (double)chunks[i] * (double)chunks[i];
+  }
+  cr_expect(lost > 0 && lost < 1e-3 * power, "%s: %g of %g", name, lost, power);
+  free(whole);
+}
+
+/* Heads and slices of whole groups of 32 rows. */
+static const char large_phi3[] =
+    "{\"model_type\": \"phi3\", \"architectures\": [\"Phi3ForCausalLM\"], "
+    "\"hidden_size\": 128, \"intermediate_size\": 192, \"num_attention_heads\": 4, "
+    "\"num_key_value_heads\": 2, \"num_hidden_layers\": 2, \"vocab_size\": 96, "
+    "\"tie_word_embeddings\": false}";
+
+Test(evaluate, matrices_that_ranks_share_in_parts_are_read_in_any_range_of_rows) {
+  place p;
+  char out[65536];
+  qp_error err = {{0}};
+  qp_models *models;
+  qp_weights *source, *packed;
+  qp_parallel *threads;
+  make_place("phi3", &p);
+  cr_assert_eq(kit_write(p.source, large_phi3, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_models_open(&models, &err), QP_OK);
+  cr_assert_eq(qp_parallel_open(3, &threads, &err), QP_OK);
+  cr_assert_eq(run(out, sizeof out,
+                   "quantize %s --quantizer nuq-8 --tp 2 --keep down --keep o_proj "
+                   "-o %s 2>&1",
+                   p.source, p.packed),
+               0, "%s", out);
+  cr_assert_eq(qp_weights_open(p.source, models, NULL, &source, &err), QP_OK);
+  cr_assert_eq(qp_weights_open(p.packed, models, NULL, &packed, &err), QP_OK, "%s", err.text);
+  expect_joined(packed, source, "model.layers.1.self_attn.qkv_proj.weight", 128 + 2 * 64, 128,
+                threads);
+  expect_joined(packed, source, "model.layers.1.mlp.gate_up_proj.weight", 2 * 192, 128, threads);
+  qp_weights_close(packed);
+  qp_weights_close(source);
+  qp_parallel_close(threads);
+  qp_models_close(models);
+  remove_place(&p);
+}
+
 Test(evaluate, packed_weights_are_read_as_far_from_the_source_as_their_config_says) {
   static const char *const quantizers[] = {"tcq-2.75", "mxfp4", "anyprec-3", "nuq-5",
                                            "squeezellm-3"};

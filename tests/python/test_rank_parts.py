@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """test_rank_parts.py QPAL LIBQPAL WORK: a made-up Phi-3-small, whose q, k and v lie in one matrix
-by turns, as gate and up do row by row, is packed for 8 ranks, which share each of these.  1, 2, 4
-and 8 ranks in the simulator give together what the unpacked weights give, which are the
-checkpoint's own tensors again.  Needs the standard library alone."""
+by turns, as gate and up do row by row, is packed for 8 ranks, which share each of these; then a
+Phi-3, which has them one behind another.  1, 2, 4 and 8 ranks in the simulator give together what
+the unpacked weights give, which are the checkpoint's own tensors again.  Needs the standard library
+alone."""
 
 import array
 import json
@@ -133,6 +134,57 @@ def run_the_model():
     assert "qkv_proj.q' is part of a matrix" in why and not (WORK / "refined").exists(), why
 
 
+def contiguous():
+    """A Phi-3: q, k and v lie one behind another in their matrix, as gate and up do in theirs."""
+    qkv, up, rng = "self_attn.qkv_proj", "mlp.gate_up_proj", random.Random(5)
+    q, kv = HEADS * DIM, KEYS * DIM
+    where = {f"{qkv}.q": (0, q), f"{qkv}.k": (q, kv), f"{qkv}.v": (q + kv, kv),
+             f"{up}.gate": (0, INNER), f"{up}.up": (INNER, INNER)}
+    whole = {qkv: (q + 2 * kv, HIDDEN), up: (2 * INNER, HIDDEN),
+             "self_attn.o_proj": (HIDDEN, q), "mlp.down_proj": (HIDDEN, INNER)}
+    kit.COLUMNS = ("self_attn.o_proj", "mlp.down_proj")
+    kit.SHAPES = {name: (rows, HIDDEN) for name, (_, rows) in where.items()}
+    kit.SHAPES |= {name: whole[name] for name in kit.COLUMNS}
+    one = (HIDDEN,), array.array("f", [1] * HIDDEN)
+    tensors = {"model.embed_tokens.weight": ((64, HIDDEN), array.array("f", [0] * 64 * HIDDEN)),
+               "model.norm.weight": one, f"{kit.BLOCK}input_layernorm.weight": one,
+               f"{kit.BLOCK}post_attention_layernorm.weight": one}
+    for name, (m, k) in whole.items():
+        tensors[f"{kit.BLOCK}{name}.weight"] = (m, k), array.array("f", (rng.gauss(0, 0.05)
+                                                                         for _ in range(m * k)))
+    kit.WORK = WORK / "contiguous"
+    (kit.WORK / "checkpoint").mkdir(parents=True)
+    checkpoints.write(kit.WORK / "checkpoint", tensors, {
+        "architectures": ["Phi3ForCausalLM"], "model_type": "phi3", "vocab_size": 64,
+        "hidden_size": HIDDEN, "intermediate_size": INNER, "num_hidden_layers": 1,
+        "num_attention_heads": HEADS, "num_key_value_heads": KEYS, "tie_word_embeddings": True})
+    kit.run("quantize", kit.WORK / "checkpoint", "--quantizer", "nuq-3", "--tp", 8, "-o",
+            kit.WORK / "packed")
+    kit.run("unpack", kit.WORK / "packed", "--type", "f32", "-o", kit.WORK / "plain")
+    plain = kit.read_floats(kit.WORK / "plain")
+    for part, (begin, rows) in where.items():
+        w = plain[f"{kit.BLOCK}{part.rpartition('.')[0]}.weight"]
+        plain[f"{kit.BLOCK}{part}.weight"] = w[begin * HIDDEN:(begin + rows) * HIDDEN]
+    compare((2, 4, 8), plain)
+
+
+def compare(sizes, plain):
+    """What ranks give together, and what the unpacked weights give."""
+    rng = random.Random(2)
+    x = {HIDDEN: [struct.unpack("<e", struct.pack("<e", rng.gauss(0, 1)))[0]
+                  for _ in range(HIDDEN)]}
+    want = kit.products(plain, x)
+    for size in sizes:
+        export(size)
+        got = kit.of_ranks(size, x)
+        assert got.keys() == want.keys(), got.keys()
+        for name, y in want.items():
+            assert len(got[name]) == len(y), f"{name}: {len(got[name])} rows of {size} ranks"
+            error = math.sqrt(sum((a - b)**2 for a, b in zip(got[name], y)) / sum(b * b for b in y))
+            print(f"{size} ranks, {name}: relative L2 error {error:.2e}")
+            assert error < kit.BOUND, f"{size} ranks, {name}: {error}"
+
+
 def refuse_plans():
     """A plan of the whole matrix says nothing of its parts."""
     plan, config = WORK / "whole.json", WORK / "checkpoint/config.json"
@@ -168,11 +220,11 @@ def measured():
 
 
 def export(size):
-    """For as many ranks as the folder is made for by a plan, for fewer by what it was made with."""
-    library = WORK / f"library{size}"
-    what = ["--plan", WORK / "plan.json"] if size == 8 else [
-        "--model", WORK / "checkpoint/config.json", "--quantizer", "nuq-3", "--tp", 8, "--ranks",
-        size]
+    """Where there is a plan, for as many ranks as it is made for; else by what was packed."""
+    library, plan = kit.WORK / f"library{size}", kit.WORK / "plan.json"
+    what = ["--plan", plan] if size == 8 and plan.exists() else [
+        "--model", kit.WORK / "checkpoint/config.json", "--quantizer", "nuq-3", "--tp", 8,
+        "--ranks", size]
     kit.run("export", *what, "--gpu", "sm_90:2", "--batch", 1, "--type", "f16", "--no-dequant",
             "--prologue", "none", "-o", library)
 
@@ -186,23 +238,12 @@ def main():
     kit.run("unpack", WORK / "packed", "--type", "f32", "-o", WORK / "plain")
     plain = kit.read_floats(WORK / "plain")
     check_unpacked(kit.read_floats(WORK / "checkpoint"), plain)
-    rng = random.Random(2)
-    x = {HIDDEN: [struct.unpack("<e", struct.pack("<e", rng.gauss(0, 1)))[0]
-                  for _ in range(HIDDEN)]}
-    want = kit.products(taken_apart(plain), x)
-    for size in (1, 2, 4, 8):
-        export(size)
-        got = kit.of_ranks(size, x)
-        assert got.keys() == want.keys(), got.keys()
-        for name, y in want.items():
-            assert len(got[name]) == len(y), f"{name}: {len(got[name])} rows of {size} ranks"
-            error = math.sqrt(sum((a - b)**2 for a, b in zip(got[name], y)) / sum(b * b for b in y))
-            print(f"{size} ranks, {name}: relative L2 error {error:.2e}")
-            assert error < kit.BOUND, f"{size} ranks, {name}: {error}"
+    compare((1, 2, 4, 8), taken_apart(plain))
     measured()
     keep_a_part()
     run_the_model()
     refuse_plans()
+    contiguous()
 
 
 if __name__ == "__main__":
