@@ -90,6 +90,18 @@ static qp_status check_slices(const qpal_packed *p, qp_error *err) {
   return QP_OK;
 }
 
+/* An order and scales of columns lie in the tensor that 'signs' names. */
+static qp_status check_sides(const qpal_packed *p, qp_error *err) {
+  for (size_t i = 0; i < p->linears; i++) {
+    const qp_packed_linear *l = &p->linear[i];
+    if ((l->order || l->scaled) && !*l->signs)
+      return qp_fail(err, QP_E_ARG,
+                     "%s: linear '%s': field '%s', but 'signs' names no tensor that holds it",
+                     p->path, l->name, l->order ? "order" : "scale");
+  }
+  return QP_OK;
+}
+
 /* Can so many ranks share it? */
 static qp_status check_ranks(const qpal_packed *p, qp_error *err) {
   bool shared = p->size == 1;
@@ -129,6 +141,7 @@ qpal_status qpal_packed_open_rank(const char *path, unsigned rank, unsigned size
     status = qp_packed_read_shard(p, i, &err);
   if (!status && p->linears) qsort(p->linear, p->linears, sizeof *p->linear, by_name);
   if (!status) status = check_slices(p, &err);
+  if (!status) status = check_sides(p, &err);
   const bool whole = !status;
   if (!status) status = check_ranks(p, &err);
   if (status && whole && size > 1)

@@ -126,6 +126,10 @@ static qp_status read_cut(const cJSON *v, const char *where, qp_packed_entry *ou
   out->rotation = (unsigned)block;
   if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(v, "order"))) out->rotation |= QP_SIDE_ORDER;
   if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(v, "scale"))) out->rotation |= QP_SIDE_SCALE;
+  if (!status && (out->rotation & QP_SIDE_FLAGS) && !out->signs)
+    status = qp_fail(err, QP_E_ARG,
+                     "%s: linear '%s': field '%s', but 'signs' names no tensor that holds it",
+                     where, out->name, qp_side_has_order(out->rotation) ? "order" : "scale");
   if (!status && qp_side_has_order(out->rotation) && out->columns > QP_SIDE_COLUMNS_MAX)
     status = qp_fail(err, QP_E_ARG, "%s: linear '%s': an order of %u columns; at most %d", where,
                      out->name, out->columns, QP_SIDE_COLUMNS_MAX);

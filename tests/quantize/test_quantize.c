@@ -532,6 +532,17 @@ Test(quantize, an_order_that_no_tensor_holds_is_found) {
   cr_assert_eq(system(command), 0);
   cr_assert_eq(ask_verify(), 1, "%s", answer);
   cr_assert(strstr(answer, "qkv.signs' of its input has 12 bytes; 208 are needed"), "%s", answer);
+  snprintf(command, sizeof command,
+           "cd '%s' && perl -0pi -e 's/(\"signs\":\\s*)\"[^\"]*\"/${1}null/g' config.json && "
+           "perl -0pi -e 's/(\\\\\"signs\\\\\":)(\\\\\"[^\"]*\\\\\")/$1.\"null\".\" "
+           "\"x(length($2)-4)/ge' "
+           "*.safetensors",
+           path("out"));
+  cr_assert_eq(system(command), 0);
+  cr_assert_eq(ask_verify(), 1, "%s", answer);
+  cr_assert(strstr(answer, "'order', but 'signs' names no tensor"), "%s", answer);
+  cr_assert_eq(ask_unpack(), 2, "%s", answer);
+  cr_assert(strstr(answer, "'order', but 'signs' names no tensor"), "%s", answer);
 }
 
 Test(quantize, a_scale_that_is_no_number_is_refused_on_opening) {

@@ -60,6 +60,7 @@ typedef struct writer {
   unsigned columns;    /* that each linear claims; 0: KIT_K */
   const char *version; /* of the file; NULL: the last */
   const char *section; /* what the section says before all else, or NULL */
+  const char *signs;   /* that each linear names; NULL: "in.signs" */
 } writer;
 
 /* Tensors of 4-byte elements must be added before those of 2, these before bytes. */
@@ -122,9 +123,9 @@ static void describe(writer *w, const char *name, const kit_linear *l, const qp_
   qp_text_add(&w->linears,
               "%s{\\\"name\\\":\\\"%s\\\",\\\"rows\\\":%" PRIu64
               ",\\\"columns\\\":%u,\\\"quantizer\\\":"
-              "\\\"%s\\\",%s\\\"signs\\\":\\\"in.signs\\\",\\\"parts\\\":[",
+              "\\\"%s\\\",%s\\\"signs\\\":%s,\\\"parts\\\":[",
               w->linears.length ? "," : "", name, rows, w->columns ? w->columns : KIT_K, q->name,
-              w->cut ? w->cut : "");
+              w->cut ? w->cut : "", w->signs ? w->signs : "\\\"in.signs\\\"");
   for (unsigned i = 0; i < l->parts; i++)
     qp_text_add(&w->linears,
                 "%s{\\\"quantizer\\\":\\\"x\\\",\\\"column\\\":%u,\\\"columns\\\":%u,"
@@ -160,7 +161,7 @@ typedef struct lies {
   uint64_t rows;       /* of the first */
   unsigned columns;    /* of all */
   bool no_scales, half_scales;
-  const char *format, *cut, *version, *section;
+  const char *format, *cut, *version, *section, *signs;
 } lies;
 
 static void write_packed(kit_linear linear[KIT_MEMBERS], lies lie) {
@@ -171,7 +172,8 @@ static void write_packed(kit_linear linear[KIT_MEMBERS], lies lie) {
               .cut = lie.cut,
               .version = lie.version,
               .section = lie.section,
-              .columns = lie.columns};
+              .columns = lie.columns,
+              .signs = lie.signs};
   for (unsigned m = 0; m < KIT_MEMBERS; m++)
     kit_linear_make(&linear[m], kit_quantizers[m], kit_rows[m]);
   add_tensor(&w, "in.signs", "U32", "6", signs, sizeof signs);
@@ -278,8 +280,8 @@ Test(packed, refuses_weights_of_another_shape_with_both_shapes) {
 Test(packed, refuses_rows_that_have_no_scales_at_once_however_many_are_claimed) {
   const char *says = "holds 48 scales of 1000000000000000 rows";
   expect_refusal((lies){.rows = 1000000000000000}, 0, QPAL_E_FORMAT, path, says);
-  expect_refusal((lies){.rows = 1000000000000000, .half_scales = true}, 0, QPAL_E_FORMAT,
-                 path, says);
+  expect_refusal((lies){.rows = 1000000000000000, .half_scales = true}, 0, QPAL_E_FORMAT, path,
+                 says);
 }
 
 Test(packed, refuses_weights_that_lack_a_tensor_and_names_it) {
@@ -328,6 +330,13 @@ Test(packed, refuses_what_its_version_does_not_have_by_file_linear_and_field) {
   expect_refusal((lies){.section = "\\\"version\\\":2,"}, 0, QPAL_E_FORMAT, path,
                  "field 'version': 2; the metadata 'version' is 6");
   expect_refusal((lies){.version = "7"}, 0, QPAL_E_FORMAT, path, "version '7'");
+}
+
+Test(packed, refuses_an_order_or_scales_that_no_tensor_holds) {
+  expect_refusal((lies){.cut = "\\\"order\\\":true,", .signs = "null"}, 0, QPAL_E_FORMAT, path,
+                 "field 'order', but 'signs' names no tensor");
+  expect_refusal((lies){.cut = "\\\"scale\\\":true,", .signs = "null"}, 0, QPAL_E_FORMAT, path,
+                 "field 'scale', but 'signs' names no tensor");
 }
 
 /* Find the one linear, written as it is now, in a file of 'version'; its arrays are mapped while
