@@ -102,7 +102,7 @@ function experts_cuda_tunables()
 end
 function experts_tensor_tunables()
   local warps = tunable("warps", { 0, 8, 16, 32 },
-    "warps a block; 0: 16, or 8 where shared memory is small (sm_86, sm_89, sm_120)")
+    "warps a block; 0: 16, or 8 in tiles of more than 8 and where shared memory is small")
   return gemm_tunables(warps, tunable("runs", { 0, 1, 2, 4 }), not_of_experts)
 end
 function experts_allow(problem, t)

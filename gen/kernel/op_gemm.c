@@ -157,11 +157,12 @@ static qp_status takes_pairs(const qp_problem *p, const char *family, qp_error *
                  family, p->segment[0].quantizer->name);
 }
 
-/* On tensor cores 16, but 8 where the sums that wait for other warps, two row groups each, would
-   take what tables and X need: a third of it in tiles of 8. */
+/* On tensor cores 16, but 8 where sums that wait for other warps, two row groups each, would take
+   what tables and X need: a third of a small shared memory in tiles of 8, of any in larger ones. */
 static void choose_expert_warps(qp_kernel *k) {
   if (k->block || k->choice.family->x_tile == 1) return;
-  qp_choice_put(&k->choice, "warps", qp_arch_smem_bytes(k->problem.arch) < SMALL_SMEM ? 8 : 16);
+  const bool small = qp_arch_smem_bytes(k->problem.arch) < SMALL_SMEM;
+  qp_choice_put(&k->choice, "warps", small || k->problem.tile > 8 ? 8 : 16);
   k->block = 32 * qp_choice_get(&k->choice, "warps");
 }
 

@@ -567,3 +567,33 @@ Test(kernel, the_most_streams_and_segments_have_room_for_their_parameters) {
   cr_expect_eq(kernel.streams, QP_MAX_STREAMS);
   cr_expect_leq(qp_kernel_params(&kernel, &a, params), QP_PARAMS_MAX);
 }
+
+static unsigned warps_of_experts(unsigned arch, unsigned tile) {
+  const qp_family *family = qp_families_find(families, "experts_tensor");
+  const qp_problem p = {.op = QP_OP_EXPERTS,
+                        .segments = 1,
+                        .segment[0] = {find("nuq-4"), 768},
+                        .columns = 2048,
+                        .batch = 16,
+                        .experts = 128,
+                        .top_k = 8,
+                        .tile = tile,
+                        .arch = arch,
+                        .sm_count = qp_arch_sm_count(arch)};
+  qp_choice choice;
+  qp_choice_default(family, &choice);
+  cr_assert_eq(qp_kernel_make(families, &p, &choice, &kernel, &error), QP_OK, "%s", error.text);
+  const unsigned warps = kernel.block / 32;
+  cr_expect_eq(qp_choice_get(&kernel.choice, "warps"), warps);
+  qp_kernel_free(&kernel);
+  return warps;
+}
+
+/* Sums that wait take 36 KiB of 16 warps and tiles of 8. */
+Test(kernel, experts_have_fewer_warps_where_sums_that_wait_would_crowd_out_x) {
+  cr_expect_eq(warps_of_experts(90, 8), 16);
+  cr_expect_eq(warps_of_experts(80, 1), 16);
+  cr_expect_eq(warps_of_experts(90, 16), 8);
+  cr_expect_eq(warps_of_experts(86, 8), 8);
+  cr_expect_eq(warps_of_experts(120, 8), 8);
+}
