@@ -135,10 +135,10 @@ static inline uint64_t qp_glu_word(uint32_t activation, float limit) {
 
 #define QP_ENCODE_ARGUMENTS(WORD, LIST)                                                            \
   WORD(x, "const void *targets",                                                                   \
-       "trellis: int x^ [sequences][STEPS][DIM]; codes: float [sequences][DIM], of ROW "           \
+       "trellis: float x^ [sequences][STEPS][DIM]; codes: float [sequences][DIM], of ROW "         \
        "[sequences][K]; fields: float [sequences][K]")                                             \
   WORD(table, "const void *table",                                                                 \
-       "trellis: int t^ [FAN][GROUPS][DIM], state g << STEP | j at [j][g]; codes: fp16 "           \
+       "trellis: gen/encode/path_table.h, numbers, then float t^ [ENTRIES][DIM]; codes: fp16 "     \
        "[CODES][DIM], of ROW [sequences][CODES][DIM]; fields: gen/encode/field_table.h")           \
   WORD(y, "unsigned *codes",                                                                       \
        "[sequences][STEPS]; of codes [sequences], of ROW [sequences][ROW]; of fields "             \
@@ -146,8 +146,7 @@ static inline uint64_t qp_glu_word(uint32_t activation, float limit) {
   WORD(start, "unsigned *start",                                                                   \
        "trellis: [sequences], the group before the first step; fields: raw "                       \
        "[sequences][K / GROUP, rounded up][FIELDS]")                                               \
-  WORD(workspace, "void *room",                                                                    \
-       "trellis: [blocks][SEQUENCES] of choices by step [KEPT_STEPS][GROUPS] and new sums")        \
+  WORD(workspace, "void *room", "trellis: [blocks][kept steps][GROUPS + 2][PAIRS] pairs of sums")  \
   WORD(rows, "unsigned long long sequences", "codes: targets, or with ROW rows; fields: rows")
 
 #define QP_ROTATE_NORM_ARGUMENTS(WORD, LIST)                                                       \

@@ -377,6 +377,18 @@ broken "a constant of a computed code" lua/quantizers/trellis1.lua \
 # Codes that are searched by a kernel: codewords of rows.
 broken "another row's codewords" templates/encode_codes.cu.in \
   'table + row * CODES * DIM' 'table' anyprec-3 --op encode
+# Paths of a trellis: in 16 bits, with choices found again on the way back.
+path="lin-3.5 --op encode" paths=templates/encode_trellis.cu.in
+broken "sums that are not made again from those before a segment" $paths \
+  'again ? end - 1 : end' 'again ? point : end' $path
+broken "sums beyond what fast steps hold" $paths 'if (fast) continue;' 'continue;' $path
+broken "squares of differences whose halves go to even" $paths '16777218.0f' '16777216.0f' $path
+broken "the other sequence of a pair on the way back" $paths \
+  'PAIRS + p.q], b.half), lowest)' 'PAIRS + p.q], 0), lowest)' $path
+broken "the numbers of another row's windows" $paths \
+  'numbers.load(number + j * WINDOWS)' 'numbers.load(number)' $path
+broken "the seam of a pair's first sequence for both" $paths \
+  'g == s.seam[2 * p.q + 1]' 'g == s.seam[2 * p.q]' $path
 # Group fields that are searched by a kernel: on a grid, all of few, by least squares.
 grid=nvfp4 few=mxfp4 fit=nf3-g64 fields=templates/encode_fields.cu.in
 broken "a step up left out of a grid's descent" templates/field_grid.h \

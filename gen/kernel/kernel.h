@@ -93,6 +93,9 @@ typedef struct qp_kernel {
   /* experts-glu: sums of up and gate that wait for each other lie so many floats behind the
      workspace's begin, counters of their row groups so many behind the first. */
   unsigned gated_sums, gated_counters;
+  /* encode of a trellis: entries of its table (gen/encode/path_table.h) and their span, steps whose
+     sums are in the workspace together. */
+  unsigned path_entries, path_span, path_segment;
 } qp_kernel;
 
 /*

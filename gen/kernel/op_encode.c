@@ -1,23 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* The rows of encode find codes of trellises by Viterbi's algorithm, group fields with the codes of
-   their group, other codes by the nearest codeword. */
+/* The rows of encode find group fields with the codes of their group, other codes by the nearest
+   codeword; op_encode_trellis.c has that of trellises. */
 #include <stdlib.h>
 
 #include "runtime/arch.h"
-#include "runtime/half.h"
 #include "gen/encode/affine.h"
-#include "gen/encode/book_fit.h"
 #include "gen/encode/field_table.h"
-#include "gen/encode/metric.h"
 #include "gen/encode/trellis.h"
 #include "gen/kernel/kernel.h"
 #include "gen/kernel/kernel_op.h"
+#include "gen/kernel/op_encode.h"
 
-enum {
-  REGISTER_SUMS = 8, /* new sums that a thread holds; more go to the workspace */
-  DIM_MAX = 8,
-  WORKSPACE_BYTES = 1 << 30 /* most workspace, however long the rows are */
-};
+enum { DIM_MAX = 8 };
 
 static const qp_quantizer *quantizer_of(const qp_kernel *k) {
   return k->problem.segment[0].quantizer;
@@ -40,8 +34,7 @@ static qp_status check_linear(const qp_problem *p, qp_error *err) {
   return QP_OK;
 }
 
-static qp_status check_quantizer(const qp_problem *p, const char *family, bool trellis,
-                                 qp_error *err) {
+qp_status qp_encode_check(const qp_problem *p, const char *family, bool trellis, qp_error *err) {
   const qp_quantizer *q = p->segment[0].quantizer;
   const qp_status status = check_linear(p, err);
   if (status) return status;
@@ -63,157 +56,9 @@ static qp_status check_quantizer(const qp_problem *p, const char *family, bool t
   return QP_OK;
 }
 
-static qp_status check_trellis(const qp_problem *p, const char *family, qp_error *err) {
-  return check_quantizer(p, family, true, err);
-}
-
 static qp_status check_codes(const qp_problem *p, const char *family, qp_error *err) {
-  return check_quantizer(p, family, false, err);
+  return qp_encode_check(p, family, false, err);
 }
-
-/* ---- Trellises ---- */
-
-/* The steps of a sequence, those of the seam's search, and those whose choices are kept. */
-typedef struct steps {
-  unsigned all, around, kept;
-} steps;
-
-static qp_status steps_of(const qp_kernel *k, steps *out, qp_stream *stream, qp_error *err) {
-  const qp_quantizer *q = quantizer_of(k);
-  const qp_status status =
-      qp_layout_stream(q, k->problem.segment[0].rows, k->problem.columns, stream, err);
-  if (status) return status;
-  out->all = stream->superblocks * stream->period.steps;
-  out->around = qp_trellis_seam(q->window, q->step, out->all);
-  out->kept = out->all > 2 * out->around ? out->all : 2 * out->around;
-  return QP_OK;
-}
-
-static steps steps_known(const qp_kernel *k) { /* after the kernel was sized nothing can fail */
-  qp_stream stream;
-  steps s = {0};
-  steps_of(k, &s, &stream, NULL);
-  return s;
-}
-
-/* May a difference be beyond 16 bits?  Where it is not known: to be clipped is never wrong. */
-static unsigned clips(const qp_quantizer *q) {
-  if (qp_has_tensor_books(q)) return true; /* those of the linear are others */
-  const size_t n = (size_t)q->dim << q->window;
-  uint16_t *halves = malloc(sizeof *halves * n);
-  float *values = malloc(sizeof *values * n);
-  bool so = true;
-  if (halves && values && !qp_quantizer_table(q, NULL, NULL, halves, NULL)) {
-    for (size_t i = 0; i < n; i++) values[i] = qp_half_to_float(halves[i]);
-    so = qp_metric_choose(q->step, q->dim, n / q->dim, values).clips;
-  }
-  free(halves);
-  free(values);
-  return so;
-}
-
-#define TRELLIS_CONSTANTS(X)                                                                       \
-  X(UNSIGNED, THREADS, k->block, "threads a block")                                                \
-  X(UNSIGNED, DIM, q->dim, "weights a code")                                                       \
-  X(UNSIGNED, WINDOW, q->window, "bits of a state")                                                \
-  X(UNSIGNED, STEP, q->step, "bits of a code")                                                     \
-  X(UNSIGNED, SEQUENCES, qp_choice_get(&k->choice, "sequences"), "in flight a block")              \
-  X(UNSIGNED, CLIPS, clips(q), "1: differences may be beyond 16 bits")                             \
-  X(UNSIGNED, STEPS, s.all, "of a sequence")                                                       \
-  X(UNSIGNED, AROUND, s.around, "on each side of the seam, to find where the circle closes")       \
-  X(UNSIGNED, KEPT_STEPS, s.kept, "whose choices the workspace holds")
-
-static const qp_named trellis_constant[] = {TRELLIS_CONSTANTS(QP_NAMED)};
-
-static void trellis_values(const qp_kernel *k, unsigned *v) {
-  const qp_quantizer *q = quantizer_of(k);
-  const steps s = steps_known(k);
-  TRELLIS_CONSTANTS(QP_VALUE)
-}
-
-static const qp_tunable_use trellis_tunable[] = {
-    {"warps", 1, 32, QP_NEEDED, false, "warps a block"},
-    {"sequences", 0, 8, 0, true, "sequences a block has in flight; 0: as many as fit"},
-};
-
-/* Do new sums go to the workspace?  Those in shared memory are of 16 bits then. */
-static bool spills(const qp_kernel *k, unsigned groups, unsigned sequences) {
-  return (groups > k->block ? groups / k->block : 1) * sequences > REGISTER_SUMS;
-}
-
-static unsigned shared_bytes(const qp_kernel *k, unsigned groups, unsigned sequences) {
-  const unsigned parts = groups < k->block ? k->block : 1;
-  const unsigned words = quantizer_of(k)->dim + 2 * (k->block / 32) + 1 + 2 * parts;
-  const unsigned sum = spills(k, groups, sequences) ? 2 : 4;
-  return (sum * sequences * groups + 3) / 4 * 4 + 4 * sequences * words;
-}
-
-/* Of the workspace, a sequence in flight: choices of the steps that are kept, new sums. */
-static size_t sequence_bytes(const qp_kernel *k, unsigned groups, unsigned sequences,
-                             unsigned kept) {
-  const size_t choice = quantizer_of(k)->step > 8 ? 2 : 1;
-  return (size_t)kept * groups * choice + (spills(k, groups, sequences) ? 2 * (size_t)groups : 0);
-}
-
-/* As many sequences as shared memory and registers hold. */
-static unsigned choose_sequences(const qp_kernel *k, unsigned groups, unsigned room) {
-  const unsigned each = groups > k->block ? groups / k->block : 1;
-  const unsigned asked = qp_choice_get(&k->choice, "sequences");
-  for (unsigned n = 8; !asked && n; n /= 2)
-    if ((n == 1 || each * n <= REGISTER_SUMS) && shared_bytes(k, groups, n) <= room) return n;
-  return asked;
-}
-
-/* How many sequences are in flight, in how many blocks: as many as the workspace holds, and rather
-   all multiprocessors with few each than few with many. */
-static qp_status place_sequences(qp_kernel *k, unsigned groups, unsigned sequences, unsigned all,
-                                 unsigned kept, qp_error *err) {
-  const bool asked = qp_choice_get(&k->choice, "sequences") != 0;
-  size_t grid, fit;
-  for (;; sequences /= 2) {
-    const size_t one = sequence_bytes(k, groups, sequences, kept) * sequences;
-    const size_t blocks = (all + sequences - 1) / sequences;
-    fit = WORKSPACE_BYTES / one;
-    grid = blocks < k->problem.sm_count ? blocks : k->problem.sm_count;
-    k->workspace_bytes = (grid < fit ? grid : fit) * one;
-    if (asked || fit >= grid || sequences == 1) break;
-  }
-  if (!fit)
-    return qp_fail(err, QP_E_LIMIT, "%s: %u steps of %u groups need a workspace of more than %d MB",
-                   quantizer_of(k)->name, kept, groups, WORKSPACE_BYTES >> 20);
-  k->grid = (unsigned)(grid < fit ? grid : fit);
-  k->smem_bytes = shared_bytes(k, groups, sequences);
-  qp_choice_put(&k->choice, "sequences", sequences);
-  return QP_OK;
-}
-
-static qp_status size_trellis(qp_kernel *k, qp_error *err) {
-  const qp_quantizer *q = quantizer_of(k);
-  const unsigned groups = 1u << (q->window - q->step), room = qp_arch_smem_bytes(k->problem.arch);
-  unsigned sequences = choose_sequences(k, groups, room);
-  k->smem_bytes = shared_bytes(k, groups, sequences ? sequences : 1);
-  if (k->smem_bytes > room || !sequences)
-    return qp_fail(err, QP_E_LIMIT,
-                   "%s: the sums of %u groups take %u bytes of shared memory; sm_%u has %u",
-                   q->name, groups, k->smem_bytes, k->problem.arch, room);
-  qp_stream stream;
-  steps s;
-  const qp_status status = steps_of(k, &s, &stream, err);
-  if (status) return status;
-  return place_sequences(k, groups, sequences, stream.row_groups * 32, s.kept, err);
-}
-
-const qp_kernel_op qp_op_encode_trellis = {
-    .op = QP_OP_ENCODE,
-    .form = "trellis",
-    .help = "Viterbi's algorithm, sequences circular, least sums in shared memory",
-    QP_OP_LIST(tunable, trellis_tunable),
-    QP_OP_LIST(constant, trellis_constant),
-    .values = trellis_values,
-    .check = check_trellis,
-    .size = size_trellis,
-    .hole = {QP_HOLES_OF_ALL},
-};
 
 /* ---- Codes of vector and scalar quantizers ---- */
 

@@ -10,7 +10,9 @@ return {
   help = "the codes of weights by a trellis quantizer, circular sequences, as the CPU finds them",
   tunables = {
     tunable("warps", { 16, 32, 8, 4 }),
-    { name = "sequences", tag = "q", values = { 0, 1, 2, 4, 8 },
-      help = "sequences a block has in flight; 0: as many as fit" },
+    { name = "pairs", tag = "p", values = { 0, 1, 2, 4, 8, 16, 32 },
+      help = "pairs of sequences a block has in flight; 0: as suits the linear" },
+    { name = "keep", tag = "s", values = { 0, 16, 64, 256 },
+      help = "steps whose sums are kept together; 0: as many as fit" },
   },
 }

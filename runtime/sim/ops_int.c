@@ -125,6 +125,15 @@ U32_3(sad_u32, c[l] + (a[l] > b[l] ? a[l] - b[l] : b[l] - a[l]))
 U32_3(sad_s32, c[l] + (S32(a[l]) > S32(b[l]) ? a[l] - b[l] : b[l] - a[l]))
 U32_2(min_relu_s32, max_s32(0, min_s32(S32(a[l]), S32(b[l]))))
 U32_2(max_relu_s32, max_s32(0, max_s32(S32(a[l]), S32(b[l]))))
+#define LOW(a)  ((a)&0xffff)
+#define HIGH(a) ((a) >> 16)
+#define PAIR(of, kind)                                                                             \
+  (LOW(of(kind(LOW(a[l])), kind(LOW(b[l])))) | (uint32_t)of(kind(HIGH(a[l])), kind(HIGH(b[l])))    \
+                                                   << 16)
+U32_2(min_u16x2, PAIR(min_u32, ))
+U32_2(max_u16x2, PAIR(max_u32, ))
+U32_2(min_s16x2, PAIR(min_s32, S16))
+U32_2(max_s16x2, PAIR(max_s32, S16))
 U32_2(add_u16x2, ((a[l] + b[l]) & 0xffff) | (((a[l] >> 16) + (b[l] >> 16)) << 16))
 
 U64_1(neg_s64, 0u - a[l])
@@ -293,6 +302,10 @@ const qp_sim_row qp_sim_rows_int[] = {
     SIGNED("sad", 32, "wwww", sad, ALU),
     {"add.u16x2", "www", add_u16x2, NULL, ALU, 0},
     {"add.s16x2", "www", add_u16x2, NULL, ALU, 0},
+    {"min.u16x2", "www", min_u16x2, NULL, ALU, 0},
+    {"max.u16x2", "www", max_u16x2, NULL, ALU, 0},
+    {"min.s16x2", "www", min_s16x2, NULL, ALU, 0},
+    {"max.s16x2", "www", max_s16x2, NULL, ALU, 0},
     BOTH("add", 64, "ddd", add_u64, ALU),
     BOTH("sub", 64, "ddd", sub_u64, ALU),
     BOTH("mul.lo", 64, "ddd", mul_lo_u64, MUL),

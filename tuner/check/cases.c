@@ -164,14 +164,16 @@ static bool can_encode(const qp_case_maker *m, const qp_problem *p) {
   return false;
 }
 
-/* A trellis with two sequences in flight, which a simulated block has done in half the time. */
-static void push_two_sequences(qp_case_maker *m, const qp_problem *p) {
+/* A trellis with four sequences in flight, which a simulated block has done soon, and the sums of a
+   few steps kept, so that others are made again. */
+static void push_few_sequences(qp_case_maker *m, const qp_problem *p) {
   const qp_case_families *list = &m->of[p->op];
   for (size_t i = 0; i < list->count; i++) {
     qp_choice choice;
     if (!qp_family_serves(list->family[i], p)) continue;
     qp_choice_default(list->family[i], &choice);
-    qp_choice_put(&choice, "sequences", 2);
+    qp_choice_put(&choice, "pairs", 2);
+    qp_choice_put(&choice, "keep", 16);
     qp_cases_push(m, p, &choice);
   }
 }
@@ -217,10 +219,8 @@ static void encoders(qp_case_maker *m) {
     const unsigned search = kind == ENCODES_FIELDS ? field_search_of(q, p.columns) : 0;
     if (!all && searches & search) continue;
     searches |= search;
-    if (few && trellis)
-      push_two_sequences(m, &p);
-    else
-      qp_cases_push_each(m, &p);
+    if (trellis) push_few_sequences(m, &p);
+    if (!few || !trellis) qp_cases_push_each(m, &p);
   }
 }
 

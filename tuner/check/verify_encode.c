@@ -176,6 +176,15 @@ static void vary_groups(encode_check *c) {
   }
 }
 
+/* Sequences unlike N(0,1): the second with outliers, the third of zeros and of what is far out, so
+   that many sums are equal, and some beyond what steps of 16 bits hold. */
+static void vary_sequences(encode_check *c) {
+  const size_t n = c->steps * c->coder.quantizer->dim;
+  for (size_t i = 0; i < n && c->sequences > 1; i++)
+    if (i % 16 == 3) c->target[n + i] *= 30;
+  for (size_t i = 0; i < n && c->sequences > 2; i++) c->target[2 * n + i] *= i < n / 2 ? 0 : 8;
+}
+
 /* Choose how many sequences there are, and of what. */
 static void choose_sizes(encode_check *c, const qp_stream *s) {
   const qp_quantizer *q = c->coder.quantizer;
@@ -216,6 +225,7 @@ static qp_status make_data(encode_check *c, uint64_t seed) {
     return qp_fail(c->err, QP_E_NOMEM, "no memory for %zu codes", codes);
   qp_sample_gaussian(seed, codes * q->dim, c->target);
   if (qp_coder_has_fields(&c->coder)) vary_groups(c);
+  if (c->coder.kind == QP_CODER_TRELLIS) vary_sequences(c);
   return encode_on_cpu(c);
 }
 
@@ -230,7 +240,8 @@ static uint64_t instructions_of(const encode_check *c) {
   }
   const qp_quantizer *q = c->coder.quantizer;
   const bool trellis = c->coder.kind == QP_CODER_TRELLIS;
-  const uint64_t own = qp_choice_get(&c->k->choice, trellis ? "sequences" : "each");
+  const uint64_t own =
+      trellis ? 2 * qp_choice_get(&c->k->choice, "pairs") : qp_choice_get(&c->k->choice, "each");
   const bool rows = c->coder.kind == QP_CODER_ROWS; /* a block's threads have one row at a time */
   const uint64_t at_once = own * (rows ? 1 : c->k->grid) * (trellis ? 1 : c->k->block);
   const uint64_t all =
@@ -323,7 +334,7 @@ static void release(encode_check *c) {
 static qp_status add_table(encode_check *c, qp_devptr *out) {
   size_t bytes = sizeof *c->table * c->sequences * c->coder.states * c->coder.quantizer->dim;
   if (c->table) return add(c, c->table, bytes, out);
-  void *table = qp_device_search_table(&c->coder, c->columns, &bytes);
+  void *table = qp_device_search_table(&c->coder, c->k, &bytes);
   const qp_status status =
       table ? add(c, table, bytes, out) : qp_fail(c->err, QP_E_NOMEM, "out of memory");
   free(table);

@@ -8,6 +8,7 @@
 #include "gen/compile/compile.h"
 #include "gen/encode/field_table.h"
 #include "gen/encode/lanes.h"
+#include "gen/encode/path_table.h"
 #include "gen/kernel/kernel.h"
 #include "runtime/half.h"
 
@@ -43,16 +44,26 @@ struct qp_device_search {
   size_t codes; /* found so far */
 };
 
-static void *trellis_table(const qp_coder *c, size_t *bytes) {
+/* x^ and t^ as fp32, times 2^doublings and this. */
+#define QP_UNIT 0x1p-7f
+
+static void *trellis_table(const qp_coder *c, const qp_kernel *k, size_t *bytes) {
   const qp_trellis *t = &c->trellis;
-  *bytes = sizeof(int32_t) * c->states * t->dim;
-  int32_t *table = malloc(*bytes);
-  for (size_t s = 0; table && s < c->states; s++) {
-    const size_t j = s & (t->fan - 1), g = s >> t->step;
-    for (unsigned e = 0; e < t->dim; e++)
-      table[(j * t->groups + g) * t->dim + e] =
-          qp_metric_value(&t->metric, c->values[s * t->dim + e]) * (1 << t->metric.doublings);
+  const qp_code_rows_of of = {t->window, t->step, t->dim, &t->metric, c->values};
+  qp_path_table p;
+  if (qp_path_table_make(&p, &of, k->path_entries, NULL)) return NULL;
+  const size_t numbers = p.number ? (size_t)p.rows * (p.codes / p.span) : 0;
+  const size_t values = (p.entries ? p.entries : (size_t)p.rows * p.codes) * p.dim;
+  const float factor = QP_UNIT * (float)(1 << t->metric.doublings);
+  const bool same = p.entries == k->path_entries && p.span == k->path_span;
+  *bytes = sizeof(uint32_t) * (numbers + values);
+  uint32_t *table = same ? malloc(*bytes) : NULL;
+  if (table && numbers) memcpy(table, p.number, sizeof *table * numbers);
+  for (size_t i = 0; table && i < values; i++) {
+    const float v = factor * (float)p.value[i];
+    memcpy(&table[numbers + i], &v, sizeof v);
   }
+  qp_path_table_free(&p);
   return table;
 }
 
@@ -63,9 +74,9 @@ static void *fields_table(const qp_coder *c, unsigned columns, size_t *bytes) {
   return t.data;
 }
 
-void *qp_device_search_table(const qp_coder *c, unsigned columns, size_t *bytes) {
-  if (c->kind == QP_CODER_TRELLIS) return trellis_table(c, bytes);
-  if (qp_coder_has_fields(c)) return fields_table(c, columns, bytes);
+void *qp_device_search_table(const qp_coder *c, const qp_kernel *k, size_t *bytes) {
+  if (c->kind == QP_CODER_TRELLIS) return trellis_table(c, k, bytes);
+  if (qp_coder_has_fields(c)) return fields_table(c, k->problem.columns, bytes);
   const size_t n = (size_t)c->states * c->quantizer->dim;
   *bytes = sizeof(uint16_t) * n;
   uint16_t *table = malloc(*bytes);
@@ -75,10 +86,11 @@ void *qp_device_search_table(const qp_coder *c, unsigned columns, size_t *bytes)
 
 void *qp_device_search_targets(const qp_coder *c, size_t n, const float *targets) {
   const bool trellis = c->kind == QP_CODER_TRELLIS;
-  int32_t *out = malloc(sizeof *out * n);
+  float *out = malloc(sizeof *out * n);
   if (out && !trellis) memcpy(out, targets, sizeof *out * n);
+  const float factor = QP_UNIT * (float)(1 << c->trellis.metric.doublings);
   for (size_t i = 0; out && trellis && i < n; i++)
-    out[i] = qp_metric_target(&c->trellis.metric, targets[i]) * (1 << c->trellis.metric.doublings);
+    out[i] = factor * (float)qp_metric_target(&c->trellis.metric, targets[i]);
   return out;
 }
 
@@ -165,7 +177,7 @@ static qp_status put_table(qp_device_search *s, const qp_coder *coder, searcher 
   const bool own = coder->quantizer != k->quantizer;
   if (k->table && !own && !k->own) return QP_OK;
   size_t bytes = 0;
-  void *table = qp_device_search_table(coder, k->columns, &bytes);
+  void *table = qp_device_search_table(coder, &k->kernel, &bytes);
   qp_status status =
       table ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for a table of %u states", coder->states);
   if (!status && !k->table) status = qp_device_alloc(s->dev, bytes, &k->table, err);

@@ -6,6 +6,7 @@
 #include "gen/encode/coder.h"
 #include "gen/encode/encode.h"
 #include "gen/kernel/family.h"
+#include "gen/kernel/kernel.h"
 #include "runtime/status.h"
 
 typedef struct qp_device_search qp_device_search;
@@ -32,16 +33,17 @@ const qp_encode_searcher *qp_device_search_hook(const qp_device_search *s);
 size_t qp_device_search_codes(const qp_device_search *s);
 
 /*
-** The table that the kernels read, *bytes long: what state s decodes to as fp16,
-** [coder->states][dim]; of a trellis t^ 2^doublings (gen/encode/trellis.h) as 32-bit words, and
-** states of equal oldest bits lie together: state  g << step | j  at [j][g]; of group fields what
-** gen/encode/field_table.h says, for rows of 'columns'.  malloc'ed; NULL: no memory.
+** The table that a kernel reads, *bytes long: what state s decodes to as fp16,
+** [coder->states][dim]; of a trellis what gen/encode/path_table.h says, numbers and behind them
+** values 2^(doublings - 7) in fp32; of group fields what gen/encode/field_table.h says.  malloc'ed;
+** NULL: no memory.
 */
-void *qp_device_search_table(const qp_coder *coder, unsigned columns, size_t *bytes);
+void *qp_device_search_table(const qp_coder *coder, const qp_kernel *kernel, size_t *bytes);
 
 /*
-** Make what the kernels read of 'n' targets: the targets themselves, or of a trellis x^ 2^doublings
-** as 32-bit words.  It is malloc'ed, 4 n bytes; NULL means that there is no memory.
+** Make what the kernels read of 'n' targets: the targets themselves, or of a trellis
+** x^ 2^(doublings - 7), both in fp32.  It is malloc'ed, 4 n bytes; NULL means that there is no
+** memory.
 */
 void *qp_device_search_targets(const qp_coder *coder, size_t n, const float *targets);
 

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT */
+/* The row of encode that finds codes of trellises by Viterbi's algorithm, pairs of sequences in
+   16-bit sums. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "runtime/arch.h"
+#include "runtime/half.h"
+#include "gen/encode/book_fit.h"
+#include "gen/encode/path_table.h"
+#include "gen/encode/trellis.h"
+#include "gen/kernel/kernel.h"
+#include "gen/kernel/kernel_op.h"
+#include "gen/kernel/op_encode.h"
+
+enum {
+  WARP = 32,
+  MOST_PAIRS = WARP,
+  LEAST_PAIRS = 2,          /* whose metrics have to fit, or states have no numbers */
+  GOOD_EACH = 8,            /* least sums that a thread should hold, */
+  MOST_EACH = 16,           /* and may hold, */
+  MOST_EACH_DIRECT = 8,     /* and where it computes metrics, too */
+  WORKSPACE_BYTES = 1 << 30 /* most workspace, however long the rows are */
+};
+
+static const qp_quantizer *quantizer_of(const qp_kernel *k) {
+  return k->problem.segment[0].quantizer;
+}
+
+static qp_status check(const qp_problem *p, const char *family, qp_error *err) {
+  return qp_encode_check(p, family, true, err);
+}
+
+/* ---- Sizes of a trellis ---- */
+
+/* Groups, of how many sets, each followed by so many codes. */
+typedef struct shape {
+  unsigned groups, sets, codes;
+} shape;
+
+static shape shape_of(const qp_quantizer *q) {
+  const unsigned groups = 1u << (q->window - q->step), fan = 1u << q->step;
+  const unsigned sets = groups > fan ? groups / fan : 1;
+  return (shape){groups, sets, groups / sets};
+}
+
+/* The steps of a sequence, and those of the seam's search on each side. */
+typedef struct steps {
+  unsigned all, around;
+} steps;
+
+static qp_status steps_of(const qp_kernel *k, steps *out, qp_stream *stream, qp_error *err) {
+  const qp_quantizer *q = quantizer_of(k);
+  const qp_status status =
+      qp_layout_stream(q, k->problem.segment[0].rows, k->problem.columns, stream, err);
+  if (status) return status;
+  out->all = stream->superblocks * stream->period.steps;
+  out->around = qp_trellis_seam(q->window, q->step, out->all);
+  return QP_OK;
+}
+
+static unsigned most_steps(const steps *s) {
+  return s->all > 2 * s->around ? s->all : 2 * s->around;
+}
+
+static steps steps_known(const qp_kernel *k) { /* after the kernel was sized nothing can fail */
+  qp_stream stream;
+  steps s = {0};
+  steps_of(k, &s, &stream, NULL);
+  return s;
+}
+
+static unsigned min_of(unsigned a, unsigned b) { return a < b ? a : b; }
+
+/* How a warp's lanes share sets: so many have codes of one set, 'each' of them. */
+typedef struct split {
+  unsigned beside, each;
+} split;
+
+/* As many codes a thread as it holds, for a sum and numbers are read for all of them; of one set as
+   many lanes as codes are left for, which meet different banks; but fewer codes where warps would
+   have nothing to do. */
+static split split_of(const qp_kernel *k, unsigned pairs) {
+  const shape s = shape_of(quantizer_of(k));
+  const unsigned room = k->path_span > 1 ? k->path_span : s.codes, lanes = WARP / pairs;
+  const unsigned most = k->path_entries ? MOST_EACH : MOST_EACH_DIRECT, warps = k->block / WARP;
+  split v = {.each = min_of(room, GOOD_EACH)};
+  v.beside = min_of(room / v.each, lanes);
+  v.each = min_of(room / v.beside, most);
+  for (; v.each > 1; v.each /= 2) {
+    const unsigned together = lanes / v.beside, wholes = (s.sets + together - 1) / together;
+    if (s.codes / (v.beside * v.each) * wholes >= warps) break;
+    if (2 * v.beside <= lanes) v.beside *= 2;
+  }
+  return v;
+}
+
+#define TRELLIS_CONSTANTS(X)                                                                       \
+  X(UNSIGNED, THREADS, k->block, "threads a block")                                                \
+  X(UNSIGNED, DIM, q->dim, "weights a code")                                                       \
+  X(UNSIGNED, WINDOW, q->window, "bits of a state")                                                \
+  X(UNSIGNED, STEP, q->step, "bits of a code")                                                     \
+  X(UNSIGNED, PAIRS, pairs, "of sequences that a block has in flight")                             \
+  X(UNSIGNED, BESIDE, split_of(k, pairs).beside, "lanes of a pair that have groups of one set")    \
+  X(UNSIGNED, EACH, split_of(k, pairs).each, "groups of a set that a thread has")                  \
+  X(UNSIGNED, ENTRIES, k->path_entries, "different values of the table; 0: each state's is there") \
+  X(UNSIGNED, SPAN, k->path_span, "codes whose entries follow each other")                         \
+  X(UNSIGNED, STEPS, s.all, "of a sequence")                                                       \
+  X(UNSIGNED, AROUND, s.around, "on each side of the seam, to find where the circle closes")       \
+  X(UNSIGNED, SEGMENT, k->path_segment, "steps whose sums the workspace holds together")
+
+static const qp_named trellis_constant[] = {TRELLIS_CONSTANTS(QP_NAMED)};
+
+static void trellis_values(const qp_kernel *k, unsigned *v) {
+  const qp_quantizer *q = quantizer_of(k);
+  const unsigned pairs = qp_choice_get(&k->choice, "pairs");
+  const steps s = steps_known(k);
+  TRELLIS_CONSTANTS(QP_VALUE)
+}
+
+static const qp_tunable_use trellis_tunable[] = {
+    {"warps", 1, 32, QP_NEEDED, false, "warps a block"},
+    {"pairs", 0, MOST_PAIRS, 0, true, "pairs of sequences a block has in flight; 0: C chooses"},
+    {"keep", 0, 65535, 0, false, "steps whose sums are kept together; 0: as many as fit"},
+};
+
+/* ---- Sizing ---- */
+
+/* Find how many different values states have, and what follows what; of the linear's codebooks,
+   which others will take the place of, nothing is known. */
+static qp_status find_entries(qp_kernel *k, size_t most, qp_error *err) {
+  const qp_quantizer *q = quantizer_of(k);
+  const size_t n = (size_t)q->dim << q->window;
+  k->path_entries = 0;
+  k->path_span = 1;
+  if (qp_has_tensor_books(q)) return QP_OK;
+  uint16_t *halves = malloc(sizeof *halves * n);
+  float *values = malloc(sizeof *values * n);
+  qp_path_table t = {0};
+  qp_status status = halves && values ? qp_quantizer_table(q, NULL, NULL, halves, err)
+                                      : qp_fail(err, QP_E_NOMEM, "no memory for a table");
+  for (size_t i = 0; !status && i < n; i++) values[i] = qp_half_to_float(halves[i]);
+  const qp_metric metric = {.scale = 1};
+  const qp_code_rows_of of = {q->window, q->step, q->dim, &metric, values};
+  if (!status) status = qp_path_table_make(&t, &of, most, err);
+  k->path_entries = t.entries;
+  k->path_span = t.entries ? t.span : 1;
+  qp_path_table_free(&t);
+  free(halves);
+  free(values);
+  return status;
+}
+
+/* Bytes of shared memory as the template's struct Shared has them. */
+static unsigned shared_bytes(const qp_kernel *k, unsigned pairs) {
+  const unsigned warps = k->block / WARP, entries = k->path_entries ? k->path_entries : 1;
+  return 4 * pairs * (entries + 2 * warps + 4);
+}
+
+static bool fits(const qp_kernel *k, unsigned pairs) {
+  return shared_bytes(k, pairs) <= qp_arch_smem_bytes(k->problem.arch);
+}
+
+/*
+** What a step of a block takes, in what the arithmetic of a pair does. Beside it there are barriers
+** and latencies; and where each state has a number, or values, which all pairs share, reading these
+** from the second-level cache, 4 or 4 dim bytes at about 24 bytes a cycle and multiprocessor, takes
+** as long as the arithmetic of a few pairs does.
+*/
+static unsigned step_cost(const qp_kernel *k, unsigned pairs) {
+  enum { READ_NUMBERS = 5, READ_VALUES = 2 }; /* pairs */
+  const unsigned least = !k->path_entries ? READ_VALUES : k->path_span == 1 ? READ_NUMBERS : 1;
+  return 1 + (pairs < least ? least : pairs);
+}
+
+/* How many blocks have how many pairs, and steps whose sums are kept together; 0: none can be. */
+typedef struct placing {
+  unsigned pairs, grid, segment;
+  size_t bytes; /* of all blocks */
+  double cost;
+} placing;
+
+/* Steps whose sums are kept if 'segment' follow each other: these, and those that begin one. */
+static unsigned slots_of(const steps *s, unsigned segment) {
+  const unsigned shift = (segment - s->all % segment) % segment;
+  return (most_steps(s) + shift) / segment + segment;
+}
+
+/* The most steps that can be kept together, or as asked; 0: 'slots' are too few. */
+static unsigned segment_of(const steps *s, unsigned asked, size_t slots) {
+  if (asked) return slots_of(s, asked) <= slots ? asked : 0;
+  unsigned n = most_steps(s);
+  while (n && slots_of(s, n) > slots) n--;
+  return n;
+}
+
+/* As many blocks as multiprocessors, or as have room for what they keep. */
+static placing place(const qp_kernel *k, unsigned pairs, unsigned sequences, const steps *s) {
+  const size_t slot = 4 * ((size_t)shape_of(quantizer_of(k)).groups + 2) * pairs;
+  const unsigned keep = qp_choice_get(&k->choice, "keep");
+  const unsigned blocks = (sequences + 2 * pairs - 1) / (2 * pairs);
+  placing v = {.pairs = pairs, .grid = min_of(blocks, k->problem.sm_count)};
+  while (!(v.segment = segment_of(s, keep, WORKSPACE_BYTES / slot / v.grid)) && v.grid > 1)
+    v.grid--;
+  if (!v.segment) return (placing){.cost = HUGE_VAL};
+  const unsigned rounds = (blocks + v.grid - 1) / v.grid;
+  const unsigned again = v.segment < s->all ? s->all - v.segment : 0;
+  v.bytes = slots_of(s, v.segment) * slot * v.grid;
+  v.cost = (double)rounds * step_cost(k, pairs) * (s->all + again);
+  return v;
+}
+
+/* The pairs that cost least, of equals the most. */
+static placing choose_pairs(const qp_kernel *k, unsigned sequences, const steps *s) {
+  const unsigned asked = qp_choice_get(&k->choice, "pairs");
+  placing best = {.cost = HUGE_VAL};
+  for (unsigned pairs = asked ? asked : MOST_PAIRS; pairs; pairs = asked ? 0 : pairs / 2) {
+    const placing v = place(k, pairs, sequences, s);
+    if (fits(k, pairs) && v.cost < best.cost) best = v;
+  }
+  return best;
+}
+
+static qp_status size_trellis(qp_kernel *k, qp_error *err) {
+  const unsigned room = qp_arch_smem_bytes(k->problem.arch);
+  const unsigned around = shared_bytes(k, LEAST_PAIRS);
+  qp_stream stream;
+  steps s;
+  qp_status status = steps_of(k, &s, &stream, err);
+  if (!status) status = find_entries(k, (room - around) / (4 * LEAST_PAIRS), err);
+  if (status) return status;
+  const placing v = choose_pairs(k, stream.row_groups * WARP, &s);
+  if (!v.pairs)
+    return qp_fail(err, QP_E_LIMIT,
+                   "%s: sequences of %u steps need more than %u bytes of shared memory or %d MB of "
+                   "workspace",
+                   quantizer_of(k)->name, most_steps(&s), room, WORKSPACE_BYTES >> 20);
+  k->grid = v.grid;
+  k->path_segment = v.segment;
+  k->workspace_bytes = v.bytes;
+  k->smem_bytes = shared_bytes(k, v.pairs);
+  qp_choice_put(&k->choice, "pairs", v.pairs);
+  qp_choice_put(&k->choice, "keep", v.segment);
+  return QP_OK;
+}
+
+const qp_kernel_op qp_op_encode_trellis = {
+    .op = QP_OP_ENCODE,
+    .form = "trellis",
+    .help = "Viterbi's algorithm, sequences circular, pairs of them in 16-bit sums",
+    QP_OP_LIST(tunable, trellis_tunable),
+    QP_OP_LIST(constant, trellis_constant),
+    .values = trellis_values,
+    .check = check,
+    .size = size_trellis,
+    .hole = {QP_HOLES_OF_ALL},
+};
