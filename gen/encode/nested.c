@@ -275,11 +275,12 @@ static qp_status find_line(qp_nested *n, qp_error *err) {
   double furthest = 0;
   bool line = true;
   qp_status status = QP_OK;
-  for (unsigned i = 0; i < 2 * PROBES && !status && line; i++) {
+  for (unsigned i = 0; i < 2 * PROBES && line; i++) {
     uint32_t at[QP_MAX_FIELDS], raw[QP_MAX_FIELDS];
     random_point(n, &r, at);
     raw_fields(n, at, raw);
     status = fill_table(n, raw, err);
+    if (status) break;
     const double spread = spread_of(n->table, count);
     if (i < PROBES && spread > furthest)
       furthest = spread, memcpy(n->u, n->table, sizeof *n->u * count);

@@ -192,7 +192,7 @@ static qp_status find_entries(const qp_models *m, const char *file, const cJSON 
   c->config = text ? text : tree;
   if (c->shell && qp_architecture_has(m->lua, m->architectures, c->shell, "block")) return QP_OK;
   if (text) inside = cJSON_GetObjectItemCaseSensitive(text, "model_type");
-  const char *name = cJSON_IsString(inside) ? inside->valuestring : type;
+  const char *name = inside && cJSON_IsString(inside) ? inside->valuestring : type;
   c->family = qp_architecture_find(m->lua, m->architectures, name);
   /* What the shell takes it for, unless it says that it is something else. */
   if (!c->family && !strncmp(name, type, strlen(type))) c->family = c->shell;
