@@ -440,13 +440,13 @@ static qp_status find_in_file(qp_palette *p, const char *path, const char *name,
                  refused ? refused->fault : "");
 }
 
-size_t qp_palette_path_bytes(const char *text) {
-  const size_t length = strlen(text);
-  if (length >= 4 && !strcmp(text + length - 4, ".lua")) return length;
+size_t qp_palette_path_bytes(const char *name) {
+  const size_t length = strlen(name);
+  if (length >= 4 && !strcmp(name + length - 4, ".lua")) return length;
   const char *end = NULL;
-  for (const char *at = text; (at = strstr(at, ".lua:")) != NULL; at++) end = at;
-  if (end) return (size_t)(end - text) + 4;
-  return strchr(text, '/') ? length : 0;
+  for (const char *at = name; (at = strstr(at, ".lua:")) != NULL; at++) end = at;
+  if (end) return (size_t)(end - name) + 4;
+  return strchr(name, '/') ? length : 0;
 }
 
 qp_status qp_palette_find(qp_palette *p, const char *name, const qp_quantizer **out,
