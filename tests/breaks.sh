@@ -381,8 +381,6 @@ broken "another row's codewords" templates/encode_codes.cu.in \
 path="lin-3.5 --op encode" paths=templates/encode_trellis.cu.in
 broken "sums that are not made again from those before a segment" $paths \
   'again ? end - 1 : end' 'again ? point : end' $path
-broken "sums beyond what fast steps hold" $paths 'if (fast) continue;' 'continue;' $path
-broken "squares of differences whose halves go to even" $paths '16777218.0f' '16777216.0f' $path
 broken "the other sequence of a pair on the way back" $paths \
   'PAIRS + p.q], b.half), lowest)' 'PAIRS + p.q], 0), lowest)' $path
 broken "the numbers of another row's windows" $paths \
