@@ -104,7 +104,7 @@ static void role_of(const qp_model *m, const char *name, char out[QP_MODEL_NAME]
   while (*from && k + 1 < QP_MODEL_NAME) {
     const size_t digits = k && out[k - 1] == '.' ? strspn(from, "0123456789") : 0;
     const bool number = digits && from[digits] == '.';
-    out[k++] = number ? '*' : *from;
+    out[k++] = (char)(number ? '*' : *from);
     from += number ? digits : 1;
   }
   out[k] = 0;
