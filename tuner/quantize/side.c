@@ -80,7 +80,7 @@ static qp_status add_squares(making *m, const qp_job_linear *l) {
     }
   }
   qp_checkpoint_release(m->j->checkpoint, l->weight);
-  for (size_t k = 0; k < n && sum > 0; k++) m->square[k] += own[k] / sum;
+  for (size_t k = 0; k < n && !status && sum > 0; k++) m->square[k] += own[k] / sum;
   free(row);
   free(own);
   return status;
