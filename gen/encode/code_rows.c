@@ -126,25 +126,127 @@ static bool lay_strips(strips *s, unsigned span, size_t *used) {
   return ok;
 }
 
-/* Windows that are equal once only, where nothing better is known. */
-static bool lay_windows(strips *s, unsigned span, qp_code_rows *out, size_t *used) {
-  const qp_code_rows_of *of = s->of;
-  const size_t all = (size_t)groups_of(of) * out->windows;
-  uint32_t *window = malloc(sizeof *window * all * span);
-  numbering n = {0};
-  bool ok = window && new_numbering(&n, s->most / span);
-  for (size_t i = 0; ok && i < all; i++) {
-    const uint32_t p = (uint32_t)(i / out->windows);
-    for (unsigned c = 0; c < span; c++)
-      window[i * span + c] = s->id[state_of(of, p, (unsigned)(i % out->windows) * span + c)];
-    const uint32_t is = number_of(&n, window, sizeof *window * span, i);
-    ok = is != NONE;
-    out->offset[i] = is * span;
+/* ---- Windows ---- */
+
+/* Windows of numbers of values, each kept once; and how they overlap. */
+typedef struct windows {
+  unsigned span;
+  uint32_t *number;    /* [all][span]: as rows have them */
+  numbering different; /* which of them are */
+  uint32_t *next;      /* [different]: the window that begins 'later' codes later, or NONE */
+  uint8_t *later;
+  bool *follows; /* [different]: some other one */
+} windows;
+
+static const uint32_t *window_at(const windows *w, uint32_t i) {
+  return w->number + w->different.place[i] * w->span;
+}
+
+/* Number the different windows; is[i] is that of window i. */
+static bool number_windows(const strips *s, windows *w, size_t all, uint32_t *is) {
+  const unsigned count = fan_of(s->of) / w->span;
+  for (size_t i = 0; i < all; i++) {
+    const uint32_t p = (uint32_t)(i / count);
+    for (unsigned c = 0; c < w->span; c++)
+      w->number[i * w->span + c] = s->id[state_of(s->of, p, (unsigned)(i % count) * w->span + c)];
+    is[i] = number_of(&w->different, w->number, sizeof *w->number * w->span, i);
+    if (is[i] == NONE) return false;
   }
-  *used = (size_t)n.count * span;
-  for (size_t i = 0; ok && i < *used; i++) s->pool[i] = window[n.place[i / span] * span + i % span];
-  free(window);
+  return true;
+}
+
+/* What chain_windows() works with. */
+typedef struct overlaps {
+  uint32_t *part; /* [2 different][span - 1]: beginnings of heads, then ends of tails */
+  uint32_t *head; /* [2 different]: of each different part the first head that begins with it */
+  uint32_t *list; /* [different]: the next one that does */
+} overlaps;
+
+/* Windows that no other one follows get one that begins 'later' codes later and follows none. */
+static bool chain_later(windows *w, unsigned later, const overlaps *o) {
+  const uint32_t count = w->different.count;
+  const size_t length = w->span - later, bytes = sizeof *o->part * length;
+  numbering n;
+  const bool ok = new_numbering(&n, 2 * (size_t)count);
+  for (uint32_t i = 0; ok && i < 2 * count; i++) o->head[i] = NONE;
+  for (uint32_t i = count; ok && i-- > 0;) {
+    if (w->follows[i]) continue;
+    memcpy(o->part + i * length, window_at(w, i), bytes);
+    uint32_t *to = &o->head[number_of(&n, o->part, bytes, i)];
+    o->list[i] = *to;
+    *to = i;
+  }
+  for (uint32_t i = 0; ok && i < count; i++) {
+    if (w->next[i] != NONE) continue;
+    memcpy(o->part + (count + i) * length, window_at(w, i) + later, bytes);
+    uint32_t *to = &o->head[number_of(&n, o->part, bytes, count + i)];
+    if (*to == NONE || *to == i) continue;
+    w->next[i] = *to;
+    w->later[i] = (uint8_t)later;
+    w->follows[*to] = true;
+    *to = o->list[*to];
+  }
   free_numbering(&n);
+  return ok;
+}
+
+static bool chain_windows(windows *w) {
+  const size_t count = w->different.count;
+  overlaps o = {.part = malloc(sizeof *o.part * 2 * count * w->span),
+                .head = malloc(sizeof *o.head * 2 * count),
+                .list = malloc(sizeof *o.list * count)};
+  bool ok = o.part && o.head && o.list;
+  for (unsigned later = 1; ok && later < w->span; later++) ok = chain_later(w, later, &o);
+  free(o.part);
+  free(o.head);
+  free(o.list);
+  return ok;
+}
+
+/* Lay the windows of a chain out; begin[] gets their places. */
+static bool lay_chain(strips *s, const windows *w, uint32_t i, uint32_t *begin, size_t *used) {
+  for (bool more = true; more; i = w->next[i]) {
+    more = w->next[i] != NONE && begin[w->next[i]] == NONE && w->next[i] != i;
+    const unsigned n = more ? w->later[i] : w->span;
+    if (*used + w->span > s->most) return false;
+    begin[i] = (uint32_t)*used;
+    for (unsigned c = 0; c < n; c++) s->pool[(*used)++] = window_at(w, i)[c];
+  }
+  return true;
+}
+
+static bool lay_chains(strips *s, const windows *w, uint32_t *begin, size_t *used) {
+  bool ok = true;
+  *used = 0;
+  for (uint32_t i = 0; i < w->different.count; i++) begin[i] = NONE;
+  for (unsigned pass = 0; pass < 2; pass++) /* those that follow none first, then circles */
+    for (uint32_t i = 0; ok && i < w->different.count; i++)
+      if (begin[i] == NONE && (pass || !w->follows[i])) ok = lay_chain(s, w, i, begin, used);
+  return ok;
+}
+
+/* Windows that are equal once only, and what they have in common, where neighbours vary. */
+static bool lay_windows(strips *s, qp_code_rows *out, size_t *used) {
+  const size_t all = (size_t)groups_of(s->of) * out->windows;
+  windows w = {.span = out->span, .number = malloc(sizeof *w.number * all * out->span)};
+  uint32_t *begin = NULL;
+  bool ok =
+      w.number && new_numbering(&w.different, s->most) && number_windows(s, &w, all, out->offset);
+  const size_t count = ok ? w.different.count : 1;
+  w.next = malloc(sizeof *w.next * count);
+  w.later = malloc(sizeof *w.later * count);
+  w.follows = calloc(count, sizeof *w.follows);
+  begin = malloc(sizeof *begin * count);
+  ok = ok && w.next && w.later && w.follows && begin;
+  for (size_t i = 0; ok && i < count; i++) w.next[i] = NONE;
+  ok = ok && chain_windows(&w) && lay_chains(s, &w, begin, used);
+  for (size_t i = 0; ok && i < all; i++) out->offset[i] = begin[out->offset[i]];
+  free(begin);
+  free(w.next);
+  free(w.later);
+  free(w.follows);
+  free(w.number);
+  free_numbering(&w.different);
   return ok;
 }
 
@@ -183,8 +285,11 @@ static bool find_strips(strips *s, qp_code_rows *out) {
         out->offset[(size_t)p * out->windows + w] = s->begin[s->id[state_of(of, p, w * span)]];
     return fill_pool(s, used, out);
   }
-  return new_offsets(of, least, out) && lay_windows(s, least, out, &used) &&
-         fill_pool(s, used, out);
+  for (unsigned span = most; span >= least; span /= 2) {
+    if (!new_offsets(of, span, out)) return false;
+    if (lay_windows(s, out, &used)) return fill_pool(s, used, out);
+  }
+  return false;
 }
 
 qp_status qp_code_rows_make_strips(qp_code_rows *out, const qp_code_rows_of *of, size_t most,

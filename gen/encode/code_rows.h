@@ -20,8 +20,9 @@ enum {
 /*
 ** Group p is followed by the states  code << (window - step) | p,  one for each code.  Where decode
 ** looks a hash of the state up in a codebook, few different rows of neighbouring codes are there:
-** of a hash that is linear in the code, each of them is a window of a few long strips.  A step of
-** the search then needs the squares of these strips alone, and to know where each row begins.
+** of a hash that is linear in the code, each of them is a window of a few long strips.  Of one that
+** is nearly so the strips are made of windows that overlap.  A step of the search then needs the
+** squares of these strips alone, and to know where each row begins.
 */
 typedef struct qp_code_rows {
   unsigned span;    /* codes of a window, a power of two: at most all codes, at most
