@@ -8,7 +8,8 @@ set(test_definitions
 # other, so that what one has compiled is in the cache for the next; ctest runs tests beside others.
 set(test_environment
   QPAL_CACHE=set:${PROJECT_BINARY_DIR}/cache QPAL_HOME=unset: CRITERION_JOBS=set:1
-  UBSAN_OPTIONS=set:print_stacktrace=1:halt_on_error=1)
+  UBSAN_OPTIONS=set:print_stacktrace=1:halt_on_error=1
+  ASAN_OPTIONS=set:allocator_may_return_null=1) # as malloc does where memory cannot be had
 
 # This machine's NVRTC, told to optimise little: for all tests but those that look at machine code
 # or at what the optimiser makes.
