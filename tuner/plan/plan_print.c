@@ -109,7 +109,8 @@ static void print_linears(qp_text *t, const qp_plan *p) {
     maybe_field(t, "block", l->block, ", ");
     qp_text_add(t, "\"rows\": %u, \"columns\": %u, ", l->rows, l->columns);
     if (l->experts)
-      qp_text_add(t, "\"experts\": %u, \"active\": %u, ", l->experts, l->active);
+      qp_text_add(t, "\"experts\": %u, ", l->experts);
+    if (l->experts && l->active) qp_text_add(t, "\"active\": %u, ", l->active);
     text_field(t, "quantizer", p->quantizer[l->quantizer].name, ", ");
     number_field(t, "sensitivity", l->sensitivity, ", ");
     number_field(t, "distortion", l->distortion, ", ");
