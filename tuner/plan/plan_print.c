@@ -108,8 +108,7 @@ static void print_linears(qp_text *t, const qp_plan *p) {
     text_field(t, "role", l->role, ", ");
     maybe_field(t, "block", l->block, ", ");
     qp_text_add(t, "\"rows\": %u, \"columns\": %u, ", l->rows, l->columns);
-    if (l->experts)
-      qp_text_add(t, "\"experts\": %u, ", l->experts);
+    if (l->experts) qp_text_add(t, "\"experts\": %u, ", l->experts);
     if (l->experts && l->active) qp_text_add(t, "\"active\": %u, ", l->active);
     text_field(t, "quantizer", p->quantizer[l->quantizer].name, ", ");
     number_field(t, "sensitivity", l->sensitivity, ", ");
