@@ -377,7 +377,10 @@ broken "a constant of a computed code" lua/quantizers/trellis1.lua \
 # Codes that are searched by a kernel: codewords of rows.
 broken "another row's codewords" templates/encode_codes.cu.in \
   'table + row * CODES * DIM' 'table' anyprec-3 --op encode
-# Paths of a trellis: in 16 bits, with choices found again on the way back.
+# Paths of a trellis: in 16 bits, with choices found again on the way back.  They take half as long
+# in the simulator when they are optimised.
+optimises_little=${QPAL_NVRTC:-}
+unset QPAL_NVRTC
 path="lin-3.5 --op encode" paths=templates/encode_trellis.cu.in
 broken "sums that are not made again from those before a segment" $paths \
   'again ? end - 1 : end' 'again ? point : end' $path
@@ -387,6 +390,7 @@ broken "the numbers of another row's windows" $paths \
   'numbers.load(number + j * WINDOWS)' 'numbers.load(number)' $path
 broken "the seam of a pair's first sequence for both" $paths \
   'g == s.seam[2 * p.q + 1]' 'g == s.seam[2 * p.q]' $path
+[ -z "$optimises_little" ] || export QPAL_NVRTC=$optimises_little
 # Group fields that are searched by a kernel: on a grid, all of few, by least squares.
 grid=nvfp4 few=mxfp4 fit=nf3-g64 fields=templates/encode_fields.cu.in
 broken "a step up left out of a grid's descent" templates/field_grid.h \

@@ -19,7 +19,7 @@ target_link_options(quick_nvrtc PRIVATE LINKER:--exclude-libs,ALL)
 set_target_properties(quick_nvrtc PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
 set(quick_environment ${test_environment} QPAL_NVRTC=set:$<TARGET_FILE:quick_nvrtc>)
 set(as_shipped test_compile test_cubin test_cost test_instruction_mix test_hot_path test_dynlib
-  test_library_probe test_rotation)
+  test_library_probe test_rotation test_encode_kernel)
 
 # What searches or computes much in the test itself; the others are compiled without optimisation.
 set(computes test_encode test_trellis test_nested test_trellis_table test_fields test_train test_hadamard
@@ -248,19 +248,22 @@ if(TARGET qpal AND NOT QPAL_ANALYZE)
   add_test(NAME check_shipped COMMAND qpal check --kinds --few --singles none --device sim --quiet)
   add_test(NAME check_gemm COMMAND qpal check --op gemm --singles turn
     --without ${for_import},q4_1,nvfp4 --device sim --quiet)
-  add_test(NAME check_rest COMMAND qpal check --without-op gemm --without ${for_import}
+  add_test(NAME check_rest COMMAND qpal check --without-op gemm,encode --without ${for_import}
     --device sim --quiet)
+  # Searches take long in the simulator, and half as long when they are optimised.
+  add_test(NAME check_encode COMMAND qpal check --op encode --without ${for_import} --device sim
+    --quiet)
   add_test(NAME check_chains COMMAND qpal check nuq-4 tcq-3 --chains --device sim --quiet)
   add_test(NAME check_unrotated COMMAND qpal check nuq-4 tcq-2.25 --few --unrotate --device sim
     --quiet)
   add_test(NAME breaks COMMAND ${PROJECT_SOURCE_DIR}/tests/breaks.sh
     $<TARGET_FILE:qpal> ${PROJECT_SOURCE_DIR})
-  set_tests_properties(check_shipped PROPERTIES
+  set_tests_properties(check_shipped check_encode PROPERTIES
     ENVIRONMENT_MODIFICATION "${test_environment}" TIMEOUT 1800)
   set_tests_properties(check_gemm check_rest check_chains check_unrotated breaks PROPERTIES
     ENVIRONMENT_MODIFICATION "${quick_environment}" TIMEOUT 1800)
   set_tests_properties(check_shipped check_gemm breaks PROPERTIES COST 1000)
-  set_tests_properties(check_shipped check_gemm check_rest PROPERTIES
+  set_tests_properties(check_shipped check_gemm check_rest check_encode PROPERTIES
     PROCESSORS 2) # each divides its kernels itself
 endif()
 

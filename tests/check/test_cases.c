@@ -38,7 +38,6 @@ static qp_case_wishes wishes(qp_coverage coverage) {
                           .quantizers = 6,
                           .arch = 90,
                           .sm_count = 2,
-                          .op = -1,
                           .type = -1};
 }
 
@@ -72,12 +71,12 @@ Test(cases, of_one_operation_and_of_all_but_it_are_together_all) {
   make(&w);
   const size_t all = cases.count;
   qp_cases_free(&cases);
-  w.op = QP_OP_GEMM;
+  w.ops = 1u << QP_OP_GEMM;
   make(&w);
   const size_t gemms = cases.count;
   cr_expect(gemms > 0 && gemms < all, "%zu of %zu", gemms, all);
   qp_cases_free(&cases);
-  w.without_op = true;
+  w.ops ^= (1u << QP_OP_COUNT) - 1;
   make(&w);
   cr_expect_eq(gemms + cases.count, all, "%zu + %zu of %zu", gemms, cases.count, all);
   for (size_t i = 0; i < cases.count; i++) cr_expect_neq(cases.list[i].problem.op, QP_OP_GEMM);
@@ -130,7 +129,7 @@ Test(cases, of_a_rotation_and_a_shape_hold_its_rows_and_columns) {
   for (unsigned op = QP_OP_ROTATE; op < QP_OP_COUNT; op++) {
     qp_case_wishes w = wishes(QP_COVER_SOME);
     if (!qp_op_rotates((qp_op)op)) continue;
-    w.op = (int)op, w.rows = 16, w.columns = 192; /* no model's K */
+    w.ops = 1u << op, w.rows = 16, w.columns = 192; /* no model's K */
     make(&w);
     cr_expect_gt(cases.count, 0, "%s", qp_op_name((qp_op)op));
     for (size_t i = 0; i < cases.count; i++) {

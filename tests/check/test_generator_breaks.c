@@ -14,7 +14,7 @@ static qp_kernel first_case(const char *list, const char *family) {
   const qp_quantizer **q;
   qp_cases cases = {0};
   qp_case_wishes w = {
-      .coverage = QP_COVER_SOME, .family = family, .arch = 90, .sm_count = 4, .op = -1, .type = -1};
+      .coverage = QP_COVER_SOME, .family = family, .arch = 90, .sm_count = 4, .type = -1};
   cr_assert_eq(qp_session_quantizers(&session, list, &q, &w.quantizers, &err), QP_OK);
   w.quantizer = q;
   cr_assert_eq(qp_cases_make(session.families, &w, &cases, &err), QP_OK, "%s", err.text);

@@ -39,7 +39,6 @@ static void list_default(unsigned sm_count) {
                             .quantizers = quantizers,
                             .arch = 90,
                             .sm_count = sm_count,
-                            .op = -1,
                             .type = -1};
   cr_assert_eq(qp_cases_make(session.families, &w, &cases, &err), QP_OK, "%s", err.text);
 }

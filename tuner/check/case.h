@@ -45,8 +45,7 @@ typedef struct qp_case_wishes {
   unsigned arch, sm_count;
   /* These filter the cases; a negative number, 0 or NULL lets through everything that the coverage
      holds. */
-  int op;                 /* qp_op */
-  bool without_op;        /* all operations but 'op' */
+  uint32_t ops;           /* 1 << qp_op of each */
   int type;               /* qp_dtype of the activations */
   const char *path;       /* path of families that have one */
   const char *family;     /* only this one */

@@ -414,8 +414,9 @@ qp_status qp_cases_make(qp_families *families, const qp_case_wishes *wishes, qp_
   for (unsigned op = 0; op < QP_OP_COUNT; op++) list_families(&m, (qp_op)op);
   qp_cases_steady(&m);
   each_quantizer(&m);
-  const bool of_rotations =
-      wishes->op >= 0 && !wishes->without_op && qp_op_rotates((qp_op)wishes->op);
+  bool of_rotations = wishes->ops != 0;
+  for (unsigned op = 0; op < QP_OP_COUNT; op++)
+    of_rotations &= !(wishes->ops >> op & 1) || qp_op_rotates((qp_op)op);
   if ((!wishes->rows || of_rotations) && !wishes->batch) qp_cases_rotations(&m);
   qp_cases_pairs(&m);
   if (!wishes->batch) encoders(&m);

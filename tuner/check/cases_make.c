@@ -13,7 +13,7 @@ enum { KIND_NAME = 96 };
 void qp_cases_push(qp_case_maker *m, const qp_problem *p, const qp_choice *choice) {
   const qp_case_wishes *w = m->w;
   m->met[p->op] = true;
-  if (w->op >= 0 && ((qp_op)w->op != p->op) != w->without_op) return;
+  if (w->ops && !(w->ops >> p->op & 1)) return;
   if (w->type >= 0 && (qp_dtype)w->type != p->type) return;
   if (!qp_family_serves(choice->family, p)) return; /* an architecture without its instructions */
   qp_cases *c = m->out;

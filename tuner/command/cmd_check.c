@@ -205,27 +205,43 @@ static qp_status read_singles(const char *word, qp_singles *out, qp_error *err) 
   return qp_fail(err, QP_E_ARG, "--singles '%.40s': should be each, turn or none", word);
 }
 
+/* Read the operations of a LIST, or all but these; of none all. */
+static qp_status read_ops(const char *list, bool without, uint32_t *out, qp_error *err) {
+  char word[32];
+  *out = 0;
+  while (list) {
+    const size_t length = strcspn(list, ",");
+    qp_op op;
+    snprintf(word, sizeof word, "%.*s", (int)(length < sizeof word ? length : sizeof word), list);
+    const qp_status status = qp_op_parse(word, &op, err);
+    if (status) return status;
+    *out |= 1u << op;
+    list = list[length] ? list + length + 1 : NULL;
+  }
+  if (!without) return QP_OK;
+  *out ^= (1u << QP_OP_COUNT) - 1;
+  return *out ? QP_OK : qp_fail(err, QP_E_ARG, "--without-op: these are all operations");
+}
+
 static qp_status read_filters(const check_options *o, const qp_families *f, qp_case_wishes *w,
                               qp_error *err) {
-  qp_op op;
   qp_dtype type;
   qp_status status = QP_OK;
   w->coverage = o->all ? QP_COVER_ALL : o->few ? QP_COVER_FEW : QP_COVER_SOME;
-  w->op = w->type = -1;
+  w->type = -1;
   w->path = o->path;
   w->family = o->family;
   w->batch = o->batch;
   if (o->shape.count) w->rows = o->shape.rows[0], w->columns = o->shape.columns[0];
   if (o->op && o->without_op)
     return qp_fail(err, QP_E_ARG, "--op and --without-op: one of them is enough");
-  w->without_op = o->without_op != NULL;
   if (o->unrotate && (o->without_op || (o->op && strcmp(o->op, "dequant") != 0)))
     return qp_fail(err, QP_E_ARG, "--unrotate turns back what dequant gives: --op dequant, not %s",
                    o->op ? o->op : "--without-op");
   w->unrotate = o->unrotate;
   if ((status = read_singles(o->singles, &w->singles, err))) return status;
-  const char *word = o->op ? o->op : o->without_op ? o->without_op : o->unrotate ? "dequant" : NULL;
-  if (word && !(status = qp_op_parse(word, &op, err))) w->op = (int)op;
+  const char *list = o->op ? o->op : o->without_op ? o->without_op : o->unrotate ? "dequant" : NULL;
+  status = read_ops(list, o->without_op != NULL, &w->ops, err);
   if (!status && o->type && !(status = qp_dtype_parse(o->type, &type, err))) w->type = (int)type;
   if (!status && o->path && (status = qp_families_check_path(f, QP_OP_GEMM, o->path, err)))
     qp_fail_prefix(err, status, "--path");
@@ -371,8 +387,8 @@ int qp_cmd_check(int argc, char **argv) {
       QP_FLAG("kinds", o.kinds, "only the first quantizer of each kind"),
       QP_TEXT("singles", o.singles, "WHICH",
               "gemms of one quantizer: in each family, in one in turn, none: each, turn, none"),
-      QP_TEXT("op", o.op, "OP", "only this one of  " QP_OPS(QP_OP_WORD)),
-      QP_TEXT("without-op", o.without_op, "OP", "all but this one"),
+      QP_TEXT("op", o.op, "LIST", "only these of  " QP_OPS(QP_OP_WORD)),
+      QP_TEXT("without-op", o.without_op, "LIST", "all but these"),
       QP_TEXT("without", o.without, "LIST", "all quantizers but these"),
       QP_TEXT("path", o.path, "PATH", "only gemms of this path: tensor, cuda or naive"),
       QP_TEXT("family", o.family, "NAME", "only this one (qpal list families)"),
