@@ -117,6 +117,8 @@ Test(cli, wrong_words_name_what_would_be_right) {
   expect("check --nonsense", 2, "--nonsense");
   expect("check --path sideways tcq-3", 2, "tensor, cuda or naive");
   expect("check --device toaster tcq-3", 2, "toaster");
+  expect("check --op gemm,encod", 2, "'encod' is not known; did you mean 'encode'");
+  expect("check --op gemm, tcq-3", 2, "operation '' is not known");
   expect("gen tcq-3 --shape 64x -o /tmp/none", 2, "MxK");
   expect("gen tcq-3 --shape 64x64,64x128 -o /tmp/none", 2, "K must be equal");
   expect("gen tcq-3 --shape 63x64 -o /tmp/none", 2, "multiple of 16");
@@ -242,6 +244,25 @@ Test(cli, a_cache_that_cannot_be_written_is_told_when_it_would_have_kept_somethi
 
 Test(cli, a_whole_name_is_that_quantizer_and_no_family) {
   expect("distortion anyprec-3 --samples 64 --json", 0, "\"anyprec-3\"");
+}
+
+/* How many kernels of the small check of nuq-2 there are, with some more arguments. */
+static unsigned kernels_of(const char *arguments) {
+  char question[128];
+  snprintf(question, sizeof question, "check nuq-2 --few --device sim --list %s", arguments);
+  const answer *a = ask(question);
+  unsigned lines = 0;
+  cr_assert_eq(a->code, 0, "%s", a->text);
+  for (const char *c = a->text; *c; c++) lines += *c == '\n';
+  return lines - 1; /* the heads of columns */
+}
+
+Test(cli, check_takes_some_operations_or_all_but_them) {
+  const unsigned all = kernels_of(""), encode = kernels_of("--op encode"),
+                 gemm = kernels_of("--op gemm");
+  cr_expect(encode > 0 && gemm > encode && all > gemm + encode, "%u, %u, %u", all, gemm, encode);
+  cr_expect_eq(kernels_of("--op gemm,encode"), gemm + encode);
+  cr_expect_eq(kernels_of("--without-op encode,gemm,encode"), all - gemm - encode);
 }
 
 Test(cli, distortion_says_where_codebooks_are_not_fitted) {
