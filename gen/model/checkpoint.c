@@ -264,7 +264,7 @@ qp_status qp_checkpoint_open(const char *path, qp_models *models, qp_checkpoint 
   qp_status status =
       ends_with(path, ".gguf") ? open_packed(c, models, err) : open_plain(c, models, err);
   if (status) return qp_checkpoint_close(c), status;
-  if (!*c->model.quantized || c->packings) qp_checkpoint_compare(c);
+  qp_checkpoint_compare(c);
   *out = c;
   return QP_OK;
 }

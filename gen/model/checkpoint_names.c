@@ -10,10 +10,6 @@ static qp_status no_memory(const char *path, qp_error *err) {
   return qp_fail(err, QP_E_NOMEM, "%s: no memory", path);
 }
 
-static int compare_names(const void *a, const void *b) {
-  return strcmp(((const qp_source_tensor *)a)->name, ((const qp_source_tensor *)b)->name);
-}
-
 static bool ends_with(const char *s, const char *end) {
   const size_t n = strlen(s), m = strlen(end);
   return n >= m && !strcmp(s + n - m, end);
@@ -122,34 +118,4 @@ void qp_checkpoint_find_head(qp_checkpoint *c) {
   }
   snprintf(name, sizeof name, "%s.weight", c->model.embedding);
   if (qp_checkpoint_find_stored(c, name)) qp_model_tie_head(&c->model);
-}
-
-/* ---- What is not as the config says ---- */
-
-/* Find the tensor of a linear of a block, of a stack that of its first expert; NULL: there is
-   none. */
-static const qp_source_tensor *tensor_of(const qp_checkpoint *c, unsigned linear, unsigned block,
-                                         char name[QP_MODEL_NAME]) {
-  char weight[QP_MODEL_NAME + 16];
-  qp_model_tensor(&c->model, linear, block, name);
-  char expert[QP_MODEL_NAME];
-  qp_model_expert(name, 0, expert);
-  snprintf(weight, sizeof weight, "%s.weight", expert);
-  const qp_source_tensor *t = qp_checkpoint_find_stored(c, weight);
-  const qp_source_tensor key = {.name = weight};
-  return t || !c->views ? t : bsearch(&key, c->view, c->views, sizeof *c->view, compare_names);
-}
-
-void qp_checkpoint_compare(qp_checkpoint *c) {
-  qp_model *m = &c->model;
-  unsigned count = 0;
-  char first[QP_MODEL_NAME] = "", name[QP_MODEL_NAME];
-  for (unsigned b = 0; b < m->layers; b++)
-    for (unsigned i = 0; i < m->linears; i++) {
-      if (!qp_model_has(m, b, i)) continue;
-      const qp_source_tensor *t = tensor_of(c, i, b, name);
-      if (t && t->rows == m->linear[i].rows && t->columns == m->linear[i].columns) continue;
-      if (!count++) memcpy(first, name, sizeof first);
-    }
-  if (count) snprintf(m->lacks, sizeof m->lacks, "%.100s, %u in all", first, count);
 }

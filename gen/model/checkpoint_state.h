@@ -40,7 +40,8 @@ qp_status qp_checkpoint_use_names(qp_checkpoint *c, qp_error *err);
 /* A head that is not there is the embedding, whatever config.json says. */
 void qp_checkpoint_find_head(qp_checkpoint *c);
 
-/* Say in the model which of its linears the checkpoint does not have as its config says. */
+/* Say in the model what of it the checkpoint does not have as its config says, and whether it has
+   blocks that its config does not count. */
 void qp_checkpoint_compare(qp_checkpoint *c);
 
 /*

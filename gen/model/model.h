@@ -116,8 +116,11 @@ typedef struct qp_model {
                                heads that predict further tokens */
   char passed[160];         /* what that is: "vision tower and projector", or "" */
   bool surveyed;            /* its family is not described: it is what its tensors are called */
-  char lacks[160];          /* of a checkpoint, the first linear that is not there, or of another
-                               shape than its config says, and how many are so; or "" */
+  char lacks[320];          /* of a checkpoint, the first of linears, embedding and lm_head that is
+                               not there, or of another shape than its config says, and how many
+                               are so; or "" */
+  char exceeds[200];        /* of a checkpoint, a tensor of blocks behind the last that its config
+                               counts, and both numbers of blocks; or "" */
   char quantized[64];       /* quantization_config's method, of a checkpoint that has one, or "" */
   bool packing_is_read;     /* it is one of those that gen/packings reads */
 } qp_model;

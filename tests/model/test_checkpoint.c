@@ -120,8 +120,85 @@ Test(checkpoint, that_lacks_linears_of_its_config_says_the_first) {
   write_config("llama", "\"tie_word_embeddings\": true");
   write_tensors(there);
   qp_checkpoint *c = open_checkpoint("in");
-  cr_assert_str_eq(qp_checkpoint_model(c)->lacks, "model.layers.0.self_attn.o_proj, 4 in all");
+  cr_assert_str_eq(qp_checkpoint_model(c)->lacks,
+                   "tensor 'model.layers.0.self_attn.o_proj.weight' is missing, 4 in all");
   qp_checkpoint_close(c);
+}
+
+Test(checkpoint, that_lacks_an_embedding_says_so_and_which_shape_is_wrong) {
+  static const char *const names[] = {"self_attn.q", "self_attn.k", "self_attn.v", "self_attn.o",
+                                      "mlp.gate",    "mlp.up",      "mlp.down"};
+  write_config("llama", "\"tie_word_embeddings\": false");
+  for (unsigned whole = 0; whole < 2; whole++) {
+    pending p;
+    char name[128];
+    pending_begin(&p, path("in/model.safetensors"));
+    for (unsigned i = 0; i < 7; i++) {
+      const unsigned rows = whole && (i == 4 || i == 5) ? 64 : 32, columns = i == 6 ? 64 : 32;
+      snprintf(name, sizeof name, "model.layers.0.%s_proj.weight", names[i]);
+      pending_add(&p, name, QP_TENSOR_F32, rows, columns, weights_of(i + 1, rows * columns));
+    }
+    pending_write(&p);
+    qp_checkpoint *c = open_checkpoint("in");
+    cr_expect_str_eq(
+        qp_checkpoint_model(c)->lacks,
+        whole ? "tensor 'model.embed_tokens.weight' is missing, 2 in all" /* and the head */
+              : "tensor 'model.layers.0.mlp.up_proj.weight' is 32 x 32, not 64 x 32, 4 in all");
+    qp_checkpoint_close(c);
+  }
+}
+
+/* An expert in the middle of those that stand one by one. */
+Test(checkpoint, that_lacks_an_expert_says_which) {
+  pending p;
+  char name[128];
+  write_config("qwen3_moe", "\"num_experts\": 3, \"num_experts_per_tok\": 1,"
+                            "\"moe_intermediate_size\": 32, \"head_dim\": 16");
+  pending_begin(&p, path("in/model.safetensors"));
+  for (unsigned i = 0; i < 4; i++) {
+    snprintf(name, sizeof name, "model.layers.0.self_attn.%c_proj.weight", "qkvo"[i]);
+    pending_add(&p, name, QP_TENSOR_F32, HIDDEN, HIDDEN, weights_of(i + 1, HIDDEN * HIDDEN));
+  }
+  for (unsigned i = 0; i < 9; i++) {
+    static const char *const linear[] = {"gate", "up", "down"};
+    snprintf(name, sizeof name, "model.layers.0.mlp.experts.%u.%s_proj.weight", i / 3,
+             linear[i % 3]);
+    if (i == 4) continue;
+    pending_add(&p, name, QP_TENSOR_F32, HIDDEN, HIDDEN, weights_of(i + 1, HIDDEN * HIDDEN));
+  }
+  pending_add(&p, "model.embed_tokens.weight", QP_TENSOR_F32, VOCAB, HIDDEN,
+              weights_of(9, VOCAB * HIDDEN));
+  pending_write(&p);
+  qp_checkpoint *c = open_checkpoint("in");
+  cr_assert_str_eq(qp_checkpoint_model(c)->lacks,
+                   "tensor 'model.layers.0.mlp.experts.1.up_proj.weight' is missing, 1 in all");
+  qp_checkpoint_close(c);
+}
+
+/* Some have blocks behind the last that predict further tokens, and count them apart. */
+Test(checkpoint, that_has_more_blocks_than_its_config_counts_says_both_numbers) {
+  static const char *const there[] = {"model.layers.0.self_attn.q_proj.weight",
+                                      "model.layers.1.self_attn.q_proj.weight",
+                                      "model.layers.2.mlp.down_proj.weight",
+                                      "model.layers.3.norm.weight",
+                                      "model.embed_tokens.weight",
+                                      NULL};
+  static const char *const more[] = {"\"tie_word_embeddings\": true",
+                                     "\"num_nextn_predict_layers\": 1",
+                                     "\"num_nextn_predict_layers\": 2"};
+  static const char *const said[] = {
+      "the tensors ('model.layers.1.self_attn.q_proj.weight' ...) are of 3 blocks, its config "
+      "counts 1",
+      "the tensors ('model.layers.2.mlp.down_proj.weight' ...) are of 3 blocks, its config "
+      "counts 1",
+      ""};
+  write_tensors(there);
+  for (unsigned i = 0; i < 3; i++) {
+    write_config("llama", more[i]);
+    qp_checkpoint *c = open_checkpoint("in");
+    cr_expect_str_eq(qp_checkpoint_model(c)->exceeds, said[i]);
+    qp_checkpoint_close(c);
+  }
 }
 
 Test(checkpoint, with_all_its_names_keeps_them) {

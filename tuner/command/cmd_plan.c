@@ -82,9 +82,11 @@ static void add_notes(const qp_plan_context *c, qp_plan *p) {
              c->model->packing_is_read ? ", and read as they decode"
                                        : ": qpal quantize needs them in 16 bits");
   if (*c->model->lacks)
+    snprintf(p->note[p->notes++], sizeof *p->note, "%.60s: not as its config says: %.160s",
+             c->o->model, c->model->lacks);
+  if (*c->model->exceeds)
     snprintf(p->note[p->notes++], sizeof *p->note,
-             "not in the checkpoint as its config says: %s; qpal quantize needs them",
-             c->model->lacks);
+             "%.40s: %.170s; what is behind these stays as it is", c->o->model, c->model->exceeds);
   if (c->model->surveyed)
     snprintf(p->note[p->notes++], sizeof *p->note,
              "the family '%s' is not described: linears and groups are taken from the names of the "

@@ -359,6 +359,21 @@ static void compare_calibration(const quantize_options *o, const qp_calibration 
           o->calibration, qp_checkpoint_path(checkpoint), name);
 }
 
+/* Transformers takes such checkpoints, too: it leaves out blocks that the config does not count,
+   and makes up what is not there. */
+static void compare_with_config(const qp_checkpoint *checkpoint) {
+  const qp_model *m = qp_checkpoint_model(checkpoint);
+  const char *path = qp_checkpoint_path(checkpoint);
+  if (*m->lacks)
+    fprintf(stderr, "qpal quantize: %s: not as its config says: %s; the rest is quantized\n", path,
+            m->lacks);
+  if (*m->exceeds)
+    fprintf(stderr,
+            "qpal quantize: %s: %s; what is behind these stays as it is: is config.json that of "
+            "these tensors?\n",
+            path, m->exceeds);
+}
+
 /* The text by which targets are corrected, and its key. */
 static qp_status read_text(const char *weights, const quantize_options *o, qp_tokens *tokens,
                            uint64_t *key, qp_error *err) {
@@ -386,6 +401,7 @@ static qp_status run(const char *weights, const quantize_options *o, int *code, 
   if (!status) status = qp_checkpoint_open(weights, models, &checkpoint, err);
   if (!status) compare_calibration(o, &calibration, checkpoint);
   if (!status) status = qp_job_make(checkpoint, &wishes, session.palette, &job, err);
+  if (!status) compare_with_config(checkpoint);
   if (!status && tokens.sequences)
     status = qp_residual_open(weights, models, &tokens, o->threads, &job.residual, err);
   if (!status && tokens.sequences && !job.residual)

@@ -293,7 +293,7 @@ static qp_status make_room(decoder *d, qp_error *err) {
   plan->linear = calloc((size_t)n + 1, sizeof *plan->linear);
   plan->launch = calloc((size_t)n + 1, sizeof *plan->launch);
   plan->quantizer = calloc((size_t)d->p->in->menu->count + 1, sizeof *plan->quantizer);
-  plan->note = calloc(16, sizeof *plan->note);
+  plan->note = calloc(20, sizeof *plan->note);
   if (plan->linear && plan->launch && plan->quantizer && plan->note) return QP_OK;
   qp_plan_free(plan);
   return qp_fail(err, QP_E_NOMEM, "no memory for the plan");
