@@ -16,6 +16,7 @@
 #include "gen/packings/packing.h"
 #include "gen/spec/lua_files.h"
 #include "gen/spec/lua_host.h"
+#include "runtime/printable.h"
 
 enum { MAX_MODELS = 256 }; /* of lua/models, and of config.json */
 
@@ -219,7 +220,7 @@ static void find_quantized(const cJSON *tree, const cJSON *config, qp_model *m) 
   snprintf(m->quantized, sizeof m->quantized, "%s%s%s",
            method ? method : "a method that it does not name", algorithm ? " " : "",
            algorithm ? algorithm : "");
-  qp_text_plain(m->quantized, sizeof m->quantized);
+  qp_printable(m->quantized, sizeof m->quantized, false);
   m->packing_is_read = method && qp_packing_is_read(method);
 }
 

@@ -148,6 +148,17 @@ static int run_verb(const char *a, const char *b, int code) {
   return qp_verb_run(&help, table, b ? 3 : 2, argv, act, &code);
 }
 
+Test(options, no_name_in_a_complaint_begins_a_line) {
+  qp_error err;
+  char text[256];
+  cr_redirect_stderr();
+  qp_fail(&err, QP_E_ARG, "there is no '%s'", "a\nqpal v: PASS");
+  cr_assert_eq(qp_complain("v", QP_E_ARG, &err), 2);
+  fflush(stderr);
+  text[fread(text, 1, sizeof text - 1, cr_get_redirected_stderr())] = 0;
+  cr_assert_str_eq(text, "qpal v: there is no 'a\n  qpal v: PASS'\n");
+}
+
 Test(options, a_verb_ends_with_the_code_of_its_body_or_of_its_error) {
   cr_redirect_stderr();
   cr_assert_eq(run_verb("--flag", NULL, 0), 0);

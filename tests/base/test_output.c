@@ -20,7 +20,7 @@ static const char *print(bool json) {
   qp_table_row(t);
   qp_table_text(t, "\xc2\xb5");
   qp_table_number(t, 12.345, "%.2f");
-  qp_table_text(t, "quote \" it");
+  qp_table_text(t, "quote \" it\n\x1b");
   qp_table_row(t);
   qp_table_text(t, "longer");
   qp_table_number(t, NAN, "%.2f");
@@ -35,7 +35,7 @@ static const char *print(bool json) {
 
 Test(output, columns_are_aligned_by_characters_and_what_is_no_number_is_a_dash) {
   cr_assert_str_eq(print(false), "name       us  note\n"
-                                 "\xc2\xb5       12.35  quote \" it\n"
+                                 "\xc2\xb5       12.35  quote \" it\\x0a\\x1b\n"
                                  "longer      -  \n");
 }
 

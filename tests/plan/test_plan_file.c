@@ -36,7 +36,7 @@ static const char *const good =
     "  \"bytes\": 6144}],"
     "\"launches\": [{\"block\": 0, \"group\": \"qk\", \"path\": \"cuda\","
     "  \"linears\": [\"b.0.k\", \"b.0.q\"], \"latency_ps\": 2000000, \"how\": \"exact\"}],"
-    "\"notes\": [\"a \\\"note\\\"\\n\"]}";
+    "\"notes\": [\"a \\\"note\\\"\\n\\u001b\"]}";
 
 static qp_plan read_good(void) {
   qp_plan p;
@@ -60,7 +60,7 @@ Test(plan_file, a_plan_is_read_field_by_field) {
   cr_assert_eq(p.memory_limit_bytes, -1);
   cr_assert_eq(p.bits_limit, 4);
   cr_assert(p.proven);
-  cr_assert_str_eq(p.note[0], "a \"note\"\n");
+  cr_assert_str_eq(p.note[0], "a \"note\"\\x0a\\x1b", "what is printed is one line, and plain");
   cr_assert_eq(qp_plan_check(&p, &err), QP_OK, "%s", err.text);
   qp_plan_free(&p);
 }

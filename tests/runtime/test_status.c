@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/printable.h"
 #include "runtime/status.h"
 
 static const char *plain(const char *text, size_t size) {
@@ -24,6 +25,12 @@ Test(status, control_characters_of_names_are_shown_and_not_obeyed) {
   cr_assert_str_eq(err.text, "tensor 'x\\x1by'");
   qp_fail_prefix(&err, QP_E_ARG, "%s", "f\x1b");
   cr_assert_str_eq(err.text, "f\\x1b: tensor 'x\\x1by'");
+}
+
+Test(status, names_are_one_line) {
+  char name[32] = "a\nqpal: PASS\t\x1b \xc3\xa9";
+  qp_printable(name, sizeof name, false);
+  cr_assert_str_eq(name, "a\\x0aqpal: PASS\\x09\\x1b \xc3\xa9");
 }
 
 Test(status, a_text_that_grows_over_its_room_is_cut) {

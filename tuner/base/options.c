@@ -151,8 +151,16 @@ int qp_exit_code(qp_status status) {
 }
 
 int qp_complain(const char *verb, qp_status status, const qp_error *err) {
+  const char *text = err->text[0] ? err->text : qp_status_name(status);
+  char shown[2 * sizeof err->text];
+  size_t n = 0;
+  for (; *text && n + 4 < sizeof shown; text++) {
+    shown[n++] = *text;
+    if (*text == '\n') shown[n++] = ' ', shown[n++] = ' '; /* so no name can begin a line */
+  }
+  shown[n] = 0;
   fflush(stdout); /* what it complains of comes before the complaint, also into one pipe */
-  fprintf(stderr, "qpal %s: %s\n", verb, err->text[0] ? err->text : qp_status_name(status));
+  fprintf(stderr, "qpal %s: %s\n", verb, shown);
   return qp_exit_code(status);
 }
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "runtime/list.h"
+#include "runtime/printable.h"
 #include "runtime/status.h"
 
 enum { MAX_COLUMNS = 48 };
@@ -52,7 +53,7 @@ static char *copy_plain(const char *text) {
   char *copy = malloc(size);
   if (copy) {
     memcpy(copy, text, strlen(text) + 1);
-    qp_text_plain(copy, size);
+    qp_printable(copy, size, false);
   }
   return copy;
 }

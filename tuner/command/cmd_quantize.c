@@ -8,6 +8,7 @@
 #include "gen/encode/encode.h"
 #include "gen/model/checkpoint.h"
 #include "gen/model/text_tokens.h"
+#include "runtime/printable.h"
 #include "tuner/command/commands.h"
 #include "tuner/base/options.h"
 #include "tuner/base/stop.h"
@@ -352,7 +353,7 @@ static void compare_calibration(const quantize_options *o, const qp_calibration 
   const cJSON *model = cJSON_GetObjectItemCaseSensitive(c->tree, "model");
   char name[96];
   snprintf(name, sizeof name, "%s", cJSON_IsString(model) ? model->valuestring : "?");
-  qp_text_plain(name, sizeof name);
+  qp_printable(name, sizeof name, false);
   fprintf(stderr,
           "qpal quantize: %s was measured on other files than %s (on a model '%s'): it is right "
           "only where they hold the same weights\n",

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "gen/base/json.h"
+#include "runtime/printable.h"
 #include "tuner/plan/plan_spec.h"
 
 enum { MAX_LINEARS = 1 << 16, MAX_SIZE = 1 << 24 };
@@ -37,7 +38,7 @@ static qp_status read_text(reader *r, const cJSON *o, const char *name, char *ou
     return qp_fail(r->err, QP_E_ARG, "%s: field '%s': more than %zu characters", r->where, name,
                    size - 1);
   memcpy(out, text, strlen(text) + 1);
-  qp_text_plain(out, size); /* names are printed */
+  qp_printable(out, size, false); /* names are printed */
   return QP_OK;
 }
 
@@ -295,7 +296,8 @@ static qp_status read_notes(reader *r, const cJSON *o, qp_plan *p) {
   cJSON_ArrayForEach(item, list) {
     if (!cJSON_IsString(item))
       return qp_fail(r->err, QP_E_ARG, "%s: notes[%u]: a string is needed", r->file, p->notes);
-    snprintf(p->note[p->notes++], sizeof *p->note, "%s", item->valuestring);
+    snprintf(p->note[p->notes], sizeof *p->note, "%s", item->valuestring);
+    qp_printable(p->note[p->notes++], sizeof *p->note, false);
   }
   return QP_OK;
 }
