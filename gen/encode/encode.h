@@ -66,7 +66,7 @@ typedef struct qp_encode_options {
   const float *hessian;
   /*
   ** What is added to the diagonal, as a share of its mean; 0 stands for QP_ENCODE_DAMPING.  Where
-  ** the Hessian is not positive definite ten times as much is tried, and so on up to 1.
+  ** the Hessian is not positive definite ten times as much is tried, and so on.
   */
   double hessian_damping;
   size_t hessian_samples; /* of which the Hessian is the mean; 0: not known */

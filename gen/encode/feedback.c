@@ -63,21 +63,20 @@ static void transpose(const double *a, size_t n, float *out) {
 }
 
 /* Find C of H = C C^T, C upper triangular: it is Cholesky of H reversed, reversed.  H is damped as
-   much as it takes. */
+   much as it takes: with the sum of a row's absolute values added it is positive definite. */
 static qp_status cholesky(qp_feedback *f, double damping, double *a, qp_error *err) {
+  enum { LEAST = 1000000 }; /* one part of so many, where less was not enough */
   const int n = (int)f->columns;
-  for (;; damping = 10 * damping < 1 ? 10 * damping : 1) {
+  for (;; damping = fmax(10 * damping, 1. / LEAST)) {
     int info = 0;
     reversed_copy(f->columns, f->hessian, damping, a);
     f->blas->dpotrf("L", &n, a, &n, &info);
     f->damping = damping;
     f->added = damping * mean_diagonal(f->columns, f->hessian);
     if (!info) return reverse(a, (size_t)n * (size_t)n), QP_OK;
-    if (!(damping < 1))
+    if (!isfinite(f->added))
       return qp_fail(err, QP_E_ARG,
-                     "Hessian: not positive definite at column %d, even with its mean diagonal "
-                     "added; more samples are needed",
-                     n - info);
+                     "Hessian: not positive definite at column %d, whatever is added", n - info);
   }
 }
 

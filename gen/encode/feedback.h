@@ -34,9 +34,9 @@ qp_status qp_feedback_check(unsigned columns, const float *hessian, qp_error *er
 /*
 ** For a Hessian that qp_feedback_check takes.  'edge' [blocks + 1] ascends from 0 to 'columns' and
 ** is taken over, also on error.  'damping' times the mean of the diagonal is added to it; ten times
-** that, and so on up to 1, where H is not positive definite.  A Hessian of zeros alone says
-** nothing: then out->unit is NULL, and there is no feedback.  QP_E_ARG: H is not positive definite
-** even so; QP_E_MISSING, QP_E_NOMEM.
+** that, and so on as far as it takes, where H is not positive definite.  A Hessian of zeros alone
+** says nothing: then out->unit is NULL, and there is no feedback.  QP_E_ARG: elements are no
+** numbers; QP_E_MISSING, QP_E_NOMEM.
 */
 qp_status qp_feedback_make(qp_feedback *out, unsigned columns, const float *hessian, double damping,
                            unsigned *edge, unsigned blocks, qp_error *err);

@@ -558,6 +558,8 @@ Test(encode, a_hessian_that_is_not_positive_definite_is_damped_until_it_is) {
   cr_expect_eq(damping, 0.01);
   damping = damping_of(1, -0.004F, &proxy, &distortion); /* least eigenvalue -0.02 */
   cr_expect_float_eq(damping, 0.1, 1e-9, "%g", damping);
+  damping = damping_of(1, -0.9F, &proxy, &distortion); /* -0.9 (H_COLUMNS - 1) + 1 */
+  cr_expect(damping > 0.9 * (H_COLUMNS - 1) - 1 && damping < 9 * H_COLUMNS, "%g", damping);
 }
 
 Test(encode, a_hessian_of_zeros_counts_as_none) {

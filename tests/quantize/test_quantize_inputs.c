@@ -472,14 +472,15 @@ static float *hessian_of(unsigned columns, unsigned groups) {
 }
 
 static float spoilt = 1; /* what stands in group g, row 1, column 13 of those that are written, */
-static unsigned spoilt_group = 64; /* for this g */
+static unsigned spoilt_group = 64, spoilt_column = 13; /* for this g; or another column */
 static const char *mean_of = NULL; /* as many tokens, as the files say; NULL: they do not */
 
 static void write_hessian(const char *file, const linear *l, unsigned groups) {
   const uint64_t shape[] = {groups, l->columns, l->columns};
   const size_t bytes = (size_t)groups * l->columns * l->columns * sizeof(float);
   float *h = hessian_of(l->columns, groups);
-  if (spoilt_group < groups) h[((size_t)spoilt_group * l->columns + 1) * l->columns + 13] = spoilt;
+  if (spoilt_group < groups)
+    h[((size_t)spoilt_group * l->columns + 1) * l->columns + spoilt_column] = spoilt;
   qp_tensor_writer *w;
   cr_assert_eq(qp_tensor_writer_new(file, &w, &err), QP_OK);
   cr_assert_eq(qp_tensor_writer_declare(w, "hessian", QP_TENSOR_F32, groups > 1 ? 3 : 2,
@@ -586,7 +587,7 @@ Test(quantize_inputs, hessians_that_do_not_fit_are_refused_before_work) {
   write_hessian(path("h/model.layers.0.mlp.up_proj.safetensors"), &families[0].linear[6], 1);
   snprintf(options, sizeof options, "--quantizer nuq-3 --hessian '%s'", path("h"));
   cr_assert_eq(quantize(options, "out"), 2);
-  cr_assert(strstr(answer, "[64][64]"), "%s", answer);
+  cr_assert(strstr(answer, "is F32 [96][96]; F32, [64][64] or"), "%s", answer);
   write_hessian(path("none/other.safetensors"), &families[0].linear[0], 1);
   snprintf(options, sizeof options, "--quantizer nuq-3 --hessian '%s'", path("none"));
   cr_assert_eq(quantize(options, "out"), 2);
@@ -594,18 +595,27 @@ Test(quantize_inputs, hessians_that_do_not_fit_are_refused_before_work) {
 }
 
 /* Its place in the user's file, not in what the rotation makes of it. */
-Test(quantize_inputs, a_hessian_with_what_is_no_number_is_refused_before_work) {
-  static const char *const place[] = {"tensor 'hessian' [1][13] is nan", "[2][1][13] is inf"};
+Test(quantize_inputs, a_hessian_that_is_none_is_refused_before_work) {
+  static const struct {
+    float value;
+    unsigned group, column;
+    const char *place;
+  } bad[] = {{NAN, 0, 13, "tensor 'hessian' [1][13] is nan"},
+             {INFINITY, 2, 13, "[2][1][13] is inf"},
+             {-1, 0, 1, "[1][1] is -1; means of squares should not be negative"},
+             {3, 2, 13, "[2][13][1] is 0.00225, and [1][13] is 3; it should be symmetric"},
+             {-3, 0, 0, "[1][0] is -3, and [0][1] is 0.9; it should be symmetric"}};
   char options[512];
   make_family(&families[0], QP_TENSOR_F32, "in");
   snprintf(options, sizeof options, "--quantizer nuq-3 --hessian '%s'", path("h"));
-  for (unsigned i = 0; i < 2; i++) {
-    spoilt = i ? INFINITY : NAN;
-    spoilt_group = 2 * i;
+  for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
+    spoilt = bad[i].value;
+    spoilt_group = bad[i].group;
+    spoilt_column = bad[i].column;
     write_hessian(path("h/model.layers.0.mlp.up_proj.safetensors"), &families[0].linear[4],
-                  i ? 3 : 1);
+                  bad[i].group + 1);
     cr_expect_eq(quantize(options, "out"), 2, "%s", answer);
-    cr_expect(strstr(answer, place[i]), "'%s' is missing in %s", place[i], answer);
+    cr_expect(strstr(answer, bad[i].place), "'%s' is missing in %s", bad[i].place, answer);
     cr_expect(strstr(answer, "linear 'model.layers.0.mlp.up_proj'"), "%s", answer);
     cr_expect_neq(access(path("out"), F_OK), 0, "something was left behind");
   }

@@ -13,9 +13,19 @@
 #include "gen/base/json.h"
 #include "gen/base/rotate.h"
 
+enum { SQUARE = 64 }; /* elements looked at together with those across the diagonal */
+
 void qp_hessian_close(qp_hessian *h) {
   qp_safetensors_close(h->file);
   *h = (qp_hessian){0};
+}
+
+/* "[64][128]" */
+static void write_shape(const qp_tensor *t, char *out, size_t size) {
+  size_t n = 0;
+  *out = 0;
+  for (unsigned d = 0; d < t->dims && n < size; d++)
+    n += (size_t)snprintf(out + n, size - n, "[%llu]", (unsigned long long)t->shape[d]);
 }
 
 static qp_status check(const qp_tensor *t, const char *path, unsigned rows, unsigned columns,
@@ -24,12 +34,13 @@ static qp_status check(const qp_tensor *t, const char *path, unsigned rows, unsi
   const unsigned d = several ? 1 : 0;
   const uint64_t n = several ? t->shape[0] : 1;
   if (t->type != QP_TENSOR_F32 || t->dims != 2 + d || t->shape[d] != columns ||
-      t->shape[d + 1] != columns)
-    return qp_fail(err, QP_E_ARG,
-                   "%s: tensor '%s': %s of %u dimensions: F32, [%u][%u] or [groups][%u][%u], is "
-                   "needed",
-                   path, t->name, qp_tensor_type_name(t->type), t->dims, columns, columns, columns,
-                   columns);
+      t->shape[d + 1] != columns) {
+    char shape[256];
+    write_shape(t, shape, sizeof shape);
+    return qp_fail(
+        err, QP_E_ARG, "%s: tensor '%s' is %s %s; F32, [%u][%u] or [groups][%u][%u], is needed",
+        path, t->name, qp_tensor_type_name(t->type), shape, columns, columns, columns, columns);
+  }
   if (n < 1 || n > QP_HESSIAN_GROUPS || (n > 1 && rows % (32 * n)))
     return qp_fail(err, QP_E_ARG,
                    "%s: tensor '%s' has %llu groups: 1 to %d that divide %u rows into multiples of "
@@ -115,19 +126,77 @@ qp_status qp_hessian_open(const char *path, const char *name, unsigned rows, uns
   return QP_OK;
 }
 
-/* Read row 'row' of all groups, beneath each other; the file may have put it on any byte. */
+/* ---- What it must be, seen before work begins ---- */
+
+/* Where a message says that an element is: "tensor 'NAME' [1][13]", or "[2][1][13]" of groups. */
+static void write_place(const qp_hessian *h, size_t group, size_t i, size_t k, char out[512]) {
+  char first[32] = "";
+  if (h->tensor->dims == 3) snprintf(first, sizeof first, "[%zu]", group);
+  snprintf(out, 512, "tensor '%.400s' %s[%zu][%zu]", h->tensor->name, first, i, k);
+}
+
+static float element(const qp_hessian *h, size_t group, size_t i, size_t k) {
+  float x; /* the file may have put it on any byte */
+  memcpy(&x, h->tensor->data + ((group * h->columns + i) * h->columns + k) * sizeof x, sizeof x);
+  return x;
+}
+
+/* Read row 'row' of all groups, beneath each other. */
 static qp_status check_row(const qp_hessian *h, size_t row, float *x, qp_error *err) {
   const size_t n = h->columns;
   float sum = 0;
   memcpy(x, h->tensor->data + row * n * sizeof *x, n * sizeof *x);
   for (size_t i = 0; i < n; i++) sum += x[i] * 0.0f; /* infinities and NaNs become NaN */
   if (sum == 0) return QP_OK;
-  char group[32] = "";
+  char place[512];
   size_t i = 0;
   while (isfinite(x[i])) i++;
-  if (h->tensor->dims == 3) snprintf(group, sizeof group, "[%zu]", row / n);
-  return qp_fail(err, QP_E_ARG, "tensor '%s' %s[%zu][%zu] is %g; moments should be finite",
-                 h->tensor->name, group, row % n, i, (double)x[i]);
+  write_place(h, row / n, row % n, i, place);
+  return qp_fail(err, QP_E_ARG, "%s is %g; moments should be finite", place, (double)x[i]);
+}
+
+/* 'slack' is what elements may be off by. */
+static qp_status check_diagonal(const qp_hessian *h, size_t group, double *slack, qp_error *err) {
+  double mean = 0;
+  char place[512];
+  for (size_t i = 0; i < h->columns; i++)
+    mean += fabs((double)element(h, group, i, i)) / h->columns;
+  *slack = 1e-3 * mean;
+  for (size_t i = 0; i < h->columns; i++) {
+    const double x = (double)element(h, group, i, i);
+    if (x >= -*slack) continue;
+    write_place(h, group, i, i, place);
+    return qp_fail(err, QP_E_ARG, "%s is %g; means of squares should not be negative", place, x);
+  }
+  return QP_OK;
+}
+
+/* Is the square that begins at row i and column k what lies across the diagonal? */
+static qp_status check_square(const qp_hessian *h, size_t group, size_t i, size_t k, double slack,
+                              qp_error *err) {
+  char place[512];
+  const size_t n = h->columns, rows = n - i < SQUARE ? n - i : SQUARE;
+  for (size_t r = i; r < i + rows; r++)
+    for (size_t c = k; c < k + SQUARE && c < r; c++) {
+      const double below = (double)element(h, group, r, c), above = (double)element(h, group, c, r);
+      if (fabs(below - above) <= slack) continue;
+      write_place(h, group, r, c, place);
+      return qp_fail(err, QP_E_ARG, "%s is %g, and [%zu][%zu] is %g; it should be symmetric", place,
+                     below, c, r, above);
+    }
+  return QP_OK;
+}
+
+static qp_status check_group(const qp_hessian *h, size_t group, const _Atomic bool *cancel,
+                             qp_error *err) {
+  double slack;
+  qp_status status = check_diagonal(h, group, &slack, err);
+  for (size_t i = 0; i < h->columns && !status; i += SQUARE) {
+    if (cancel && atomic_load(cancel)) status = qp_fail(err, QP_E_LIMIT, "stopped");
+    for (size_t k = 0; k <= i && !status; k += SQUARE)
+      status = check_square(h, group, i, k, slack, err);
+  }
+  return status;
 }
 
 qp_status qp_hessian_check(const qp_hessian *h, const _Atomic bool *cancel, qp_error *err) {
@@ -140,8 +209,18 @@ qp_status qp_hessian_check(const qp_hessian *h, const _Atomic bool *cancel, qp_e
     if (!status) status = check_row(h, row, x, err);
   }
   free(x);
+  for (size_t g = 0; g < h->groups && !status; g++) status = check_group(h, g, cancel, err);
   qp_safetensors_release(h->file, h->tensor);
   return status;
+}
+
+/* Rotations spread over few elements what many differ by across the diagonal. */
+static void make_symmetric(float *m, size_t n) {
+  for (size_t i = 0; i < n; i += SQUARE)
+    for (size_t k = 0; k <= i; k += SQUARE)
+      for (size_t r = i; r < i + SQUARE && r < n; r++)
+        for (size_t c = k; c < k + SQUARE && c < r; c++)
+          m[r * n + c] = m[c * n + r] = 0.5F * m[r * n + c] + 0.5F * m[c * n + r];
 }
 
 qp_status qp_hessian_read(const qp_hessian *h, unsigned i, const qp_input *in, unsigned threads,
@@ -151,6 +230,7 @@ qp_status qp_hessian_read(const qp_hessian *h, unsigned i, const qp_input *in, u
   if (!m) return qp_fail(err, QP_E_NOMEM, "no memory for a Hessian of %u columns", h->columns);
   memcpy(m, h->tensor->data + i * bytes, bytes);
   qp_safetensors_release(h->file, h->tensor);
+  make_symmetric(m, h->columns);
   qp_status status = in ? qp_rotate_moments(m, in, threads, err) : QP_OK;
   if (status) return free(m), status;
   *out = m;
