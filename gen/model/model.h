@@ -146,7 +146,7 @@ uint64_t qp_model_weights(const qp_model_linear *l);
 ** "lm_head", or for a tied lm_head "model.embed_tokens".  Append ".weight" or ".bias".  A stack's
 ** has a '*', which qp_model_expert replaces by the number of an expert.
 */
-enum { QP_MODEL_NAME = 192 };
+enum { QP_MODEL_NAME = 208 }; /* prefix, blocks, ten digits, tensor */
 void qp_model_tensor(const qp_model *m, unsigned linear, unsigned block, char out[QP_MODEL_NAME]);
 void qp_model_expert(const char *tensor, unsigned expert, char out[QP_MODEL_NAME]);
 /* The same of the matrix in which a checkpoint has the linear: another one where it was taken apart

@@ -124,7 +124,7 @@ static void fail_case(runner *r, size_t index, const char *why) {
 /* The process is gone: the case it was at fails, and another goes on with the rest. */
 static void replace(runner *r, size_t number, const char *instead) {
   member *m = &r->member[number];
-  char how[640];
+  char how[sizeof m->gone + 64];
   end(m, how, sizeof how);
   if (m->busy) fail_case(r, m->now, instead ? instead : how);
   m->idle_death = m->busy ? 0 : m->idle_death + 1;
