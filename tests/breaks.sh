@@ -125,8 +125,8 @@ broken "two clusters that share counters" $gemm \
   $chained $tensor --schedule 3
 broken "two partial sums in one slot" $gemm \
   '(p.slot + warp + rg) *' '(p.slot + warp) *' $chained $tensor
-broken "a part of a row group taken for all" $units \
-  'starts && done - now.begin == p.units' 'done - now.begin == p.units' fine-3 $tensor
+broken "a part of a row group taken for all" $gemm 'whole = starts && ends' 'whole = ends' \
+  fine-3 $tensor
 broken "the next segment entered a row group late" $sums \
   '.row_group <= row_group) s++' '.row_group < row_group) s++' $chained $tensor
 broken "rows of the next segment's codes" $sums \
@@ -227,8 +227,12 @@ broken "an assignment's row of X, not its token's" $experts ' / (unsigned)args.x
 broken "assignments of the next tile" $experts 'if (n >= p.tile.count) return;' '' $stacks
 broken "X read before it is there" $experts \
   $'  __syncthreads();\n  Reads mine' '  Reads mine' $stacks
+broken "sums over X that is still read" $experts \
+  '  __syncthreads();  // X has been read' '' $stacks
+broken "X over sums that are still added" $experts \
+  '  __syncthreads();  // sums of the piece before' '  //' $stacks
 broken "sums of a piece added before they are there" $experts \
-  '  __syncthreads();  // X has been read' '  // X has been read' $stacks
+  '  __syncthreads();  // what waits is there' '' $stacks
 broken "two sums of a block in one slot" $experts \
   '2 * block + (starts ? 1 : 0)' '2 * block' $stacks
 broken "sums of several row groups in one slot" $experts ': block + row_group;' ': block;' $halves
@@ -237,7 +241,7 @@ broken "a block that is waited for in vain" $experts \
   'o.first_warp(row_group) + 1;' 'o.first_warp(row_group) + 2;' $stacks
 broken "a part of a row group taken for closed" $experts \
   'if (whole && first == end)' 'if (first == end)' $stacks
-broken "a warp's first sum taken for its last" $experts 'w == first && starts' 'w == first' $stacks
+broken "a warp's last sum taken for its first" $experts 'w == end && ends' 'w == end' $stacks
 broken "rows of what is no expert left as they are" $experts \
   'store_y(args, seg, row, assignment(args, i), 0)' '' $stacks
 broken "a block's next unit as if it were its first" $experts \

@@ -295,6 +295,10 @@ if(TARGET qpal AND NOT QPAL_ANALYZE AND NOT QPAL_SANITIZE)
     experts ${PROJECT_BINARY_DIR} ${CMAKE_C_COMPILER})
   set_tests_properties(python_experts PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600
     ENVIRONMENT_MODIFICATION "${quick_environment}")
+  add_test(NAME python_experts_torch COMMAND ${PROJECT_SOURCE_DIR}/tests/python/run
+    experts_torch ${PROJECT_BINARY_DIR} ${CMAKE_C_COMPILER})
+  set_tests_properties(python_experts_torch PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600
+    ENVIRONMENT_MODIFICATION "${quick_environment}")
   add_test(NAME python_ranks COMMAND ${PROJECT_SOURCE_DIR}/tests/python/run
     ranks ${PROJECT_BINARY_DIR} ${CMAKE_C_COMPILER})
   set_tests_properties(python_ranks PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600

@@ -56,17 +56,23 @@ static qp_status add_streams(qp_kernel *k, unsigned segment, qp_error *err) {
   return QP_OK;
 }
 
-/* Say how much room X wants in shared memory: that of all its columns, but no more than a third;
-   two thirds where batches are large and tables matter less. */
-static unsigned x_wish(const qp_kernel *k, unsigned room) {
-  unsigned want = k->x_rows * (align_up(k->problem.columns, 320) * 2 + 64);
-  unsigned most = k->x_rows > 8 ? room / 3 * 2 : room / 3;
-  return want < most ? want : most;
+/* Say how much of the room that is left X wants in shared memory: that of all its columns, but no
+   more than a third of what it, tables and a stack's sums that wait have together, these counted
+   with it; two thirds where batches are large and tables matter less. A stack's sums that lie over
+   X need as much as those that wait behind it. */
+static unsigned x_wish(const qp_kernel *k, unsigned room, unsigned waiting) {
+  const unsigned want = k->x_rows * (align_up(k->problem.columns, 320) * 2 + 64);
+  const unsigned all = room + waiting, share = k->x_rows > 8 ? all / 3 * 2 : all / 3;
+  const unsigned least = room / 4;
+  unsigned most = share > waiting ? share - waiting : 0;
+  if (most < least) most = least;
+  if (want < most) most = want;
+  return most < waiting ? waiting : most;
 }
 
-static qp_status lower_all(qp_kernel *k, unsigned room, qp_error *err) {
+static qp_status lower_all(qp_kernel *k, unsigned room, unsigned waiting, qp_error *err) {
   const qp_choice *c = &k->choice;
-  unsigned copies = qp_choice_get(c, "copies"), spare = x_wish(k, room);
+  unsigned copies = qp_choice_get(c, "copies"), spare = x_wish(k, room, waiting);
   qp_lower_options opt = {
       .bf16 = k->problem.type == QP_BF16,
       .form = qp_choice_get(c, "unfold") ? QP_TABLE_UNFOLDED : QP_TABLE_PLAIN,
@@ -140,10 +146,18 @@ static qp_status add_slabs(qp_kernel *k, const qp_cluster *c, unsigned stream, u
 /* Do blocks have whole row groups, whose sums their warps add in shared memory? */
 static bool is_owned(const qp_kernel *k) { return qp_choice_get(&k->choice, "owned") != 0; }
 
-/* Sums that wait for other warps of the block: of each warp those of two row groups. */
+/* Sums that wait for other warps of the block: of each warp those of a row group. */
 static unsigned waiting_bytes(const qp_kernel *k) {
-  const bool waits = is_owned(k) || qp_op_multiplies_stacks(k->problem.op);
-  return waits ? 2 * (k->block / 32) * k->x_batch * QP_SUMS_STRIDE * 4 : 0;
+  return (k->block / 32) * k->x_batch * QP_SUMS_STRIDE * 4;
+}
+/* Where blocks have whole row groups those of two, one behind the other; of stacks those of one,
+   the other's lie over X. */
+static unsigned waiting_behind_x(const qp_kernel *k) {
+  if (qp_op_multiplies_stacks(k->problem.op)) return waiting_bytes(k);
+  return is_owned(k) ? 2 * waiting_bytes(k) : 0;
+}
+static unsigned waiting_over_x(const qp_kernel *k) {
+  return qp_op_multiplies_stacks(k->problem.op) ? waiting_bytes(k) : 0;
 }
 
 /*
@@ -281,12 +295,13 @@ static qp_status add_parts(qp_kernel *k, unsigned room, qp_error *err) {
   return status;
 }
 
-/* Place tables, then X, then the scratch of a fused rotation. */
+/* Place tables, then X and what lies over it, then the scratch of a fused rotation or sums. */
 static qp_status place_shared(qp_kernel *k, unsigned room, unsigned scratch, qp_error *err) {
-  unsigned top = 0;
+  unsigned top = 0, x = k->x_rows * k->x_stride_bytes;
   for (unsigned i = 0; i < k->lowereds; i++)
     if (k->x_offset[i] > top) top = k->x_offset[i];
-  k->scratch_offset = align_up(top + k->x_rows * k->x_stride_bytes, 128);
+  if (x < waiting_over_x(k)) x = waiting_over_x(k);
+  k->scratch_offset = align_up(top + x, 128);
   k->smem_bytes = k->scratch_offset + scratch;
   if (k->smem_bytes <= room + align_up(scratch, 128)) return QP_OK;
   return qp_fail(err, QP_E_LIMIT, "%u bytes of shared memory are needed, there are %u",
@@ -304,7 +319,7 @@ static qp_status partition_parts(qp_kernel *k, qp_error *err) {
   const unsigned resident = qp_choice_get(&k->choice, "blocks");
   unsigned room = qp_arch_smem_bytes(p->arch) / resident - (resident > 1 ? 1024 : 0);
   const unsigned rotation = p->rotate_fused ? qp_rotation_smem_bytes(p->columns) : 0;
-  const unsigned waiting = waiting_bytes(k), scratch = rotation > waiting ? rotation : waiting;
+  const unsigned waiting = waiting_behind_x(k), scratch = rotation > waiting ? rotation : waiting;
   if (waiting >= room)
     return qp_fail(err, QP_E_LIMIT,
                    "sums of %u batch rows that wait for other warps need %u bytes of shared "
@@ -316,7 +331,7 @@ static qp_status partition_parts(qp_kernel *k, qp_error *err) {
                    "there are %u",
                    p->columns, rotation, room);
   room -= align_up(scratch, 128);
-  status = lower_all(k, room, err);
+  status = lower_all(k, room, waiting_over_x(k), err);
   if (!status) status = add_parts(k, room, err);
   if (!status) status = place_shared(k, room, scratch, err);
   if (!status) assign_blocks(k, p->sm_count * resident);
@@ -367,7 +382,7 @@ qp_status qp_partition_experts(qp_kernel *k, qp_error *err) {
 
 qp_status qp_partition_dequant(qp_kernel *k, qp_error *err) {
   qp_status status = qp_partition_streams(k, err);
-  if (!status) status = lower_all(k, qp_arch_smem_bytes(k->problem.arch), err);
+  if (!status) status = lower_all(k, qp_arch_smem_bytes(k->problem.arch), 0, err);
   if (status) return status;
   for (unsigned i = 0; i < k->streams; i++) {
     const qp_stream *s = &k->stream[i].stream;

@@ -157,8 +157,9 @@ static qp_status takes_pairs(const qp_problem *p, const char *family, qp_error *
                  family, p->segment[0].quantizer->name);
 }
 
-/* On tensor cores 16, but 8 where sums that wait for other warps, two row groups each, would take
-   what tables and X need: a third of a small shared memory in tiles of 8, of any in larger ones. */
+/* On tensor cores 16, but 8 where sums that wait for other warps (of a row group behind X, of one
+   over it) would take what tables and X need: where shared memory is small, and in tiles of more
+   than 8. */
 static void choose_expert_warps(qp_kernel *k) {
   if (k->block || k->choice.family->x_tile == 1) return;
   const bool small = qp_arch_smem_bytes(k->problem.arch) < SMALL_SMEM;

@@ -575,12 +575,12 @@ Test(kernel, the_most_streams_and_segments_have_room_for_their_parameters) {
   cr_expect_leq(qp_kernel_params(&kernel, &a, params), QP_PARAMS_MAX);
 }
 
-static unsigned warps_of_experts(unsigned arch, unsigned tile) {
+static void make_experts(const char *quantizer, unsigned arch, unsigned tile, unsigned columns) {
   const qp_family *family = qp_families_find(families, "experts_tensor");
   const qp_problem p = {.op = QP_OP_EXPERTS,
                         .segments = 1,
-                        .segment[0] = {find("nuq-4"), 768},
-                        .columns = 2048,
+                        .segment[0] = {find(quantizer), 768},
+                        .columns = columns,
                         .batch = 16,
                         .experts = 128,
                         .top_k = 8,
@@ -590,17 +590,39 @@ static unsigned warps_of_experts(unsigned arch, unsigned tile) {
   qp_choice choice;
   qp_choice_default(family, &choice);
   cr_assert_eq(qp_kernel_make(families, &p, &choice, &kernel, &error), QP_OK, "%s", error.text);
+}
+
+static unsigned warps_of_experts(unsigned arch, unsigned tile) {
+  make_experts("nuq-4", arch, tile, 2048);
   const unsigned warps = kernel.block / 32;
   cr_expect_eq(qp_choice_get(&kernel.choice, "warps"), warps);
   qp_kernel_free(&kernel);
   return warps;
 }
 
-/* Sums that wait take 36 KiB of 16 warps and tiles of 8. */
+static unsigned copies_of_experts(const char *quantizer, unsigned arch, unsigned tile) {
+  make_experts(quantizer, arch, tile, 4096);
+  const unsigned copies = kernel.lowered[0].table[0].copies;
+  cr_expect_leq(kernel.smem_bytes, qp_arch_smem_bytes(arch));
+  qp_kernel_free(&kernel);
+  return copies;
+}
+
+/* Sums that wait take 18 KiB of 16 warps and tiles of 8, and as much of X's room. */
 Test(kernel, experts_have_fewer_warps_where_sums_that_wait_would_crowd_out_x) {
   cr_expect_eq(warps_of_experts(90, 8), 16);
   cr_expect_eq(warps_of_experts(80, 1), 16);
   cr_expect_eq(warps_of_experts(90, 16), 8);
   cr_expect_eq(warps_of_experts(86, 8), 8);
   cr_expect_eq(warps_of_experts(120, 8), 8);
+}
+
+/* With 8 copies of its 4 KiB the index of tcq's hash needs a shift. */
+Test(kernel, tables_of_experts_have_the_copies_that_a_dense_gemm_has) {
+  cr_expect_eq(copies_of_experts("tcq-3", 86, 8), 16);
+  cr_expect_eq(copies_of_experts("tcq-3", 120, 8), 16);
+  cr_expect_eq(copies_of_experts("tcq-3", 80, 8), 16);
+  cr_expect_eq(copies_of_experts("tcq-3", 90, 8), 32);
+  cr_expect_eq(copies_of_experts("tcq-3", 90, 16), 16);
+  cr_expect_eq(copies_of_experts("tcq-3", 86, 16), 8);
 }
