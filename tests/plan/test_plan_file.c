@@ -65,15 +65,20 @@ Test(plan_file, a_plan_is_read_field_by_field) {
   qp_plan_free(&p);
 }
 
-Test(plan_file, what_is_written_reads_back_the_same) {
-  qp_plan p = read_good(), again;
+static qp_plan written_and_read(const qp_plan *p) {
+  qp_plan again;
   char file[] = "/tmp/qpal_plan_XXXXXX";
   int fd = mkstemp(file);
   cr_assert_geq(fd, 0);
   close(fd);
-  cr_assert_eq(qp_plan_write(&p, file, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_plan_write(p, file, &err), QP_OK, "%s", err.text);
   cr_assert_eq(qp_plan_read(file, &again, &err), QP_OK, "%s", err.text);
   unlink(file);
+  return again;
+}
+
+Test(plan_file, what_is_written_reads_back_the_same) {
+  qp_plan p = read_good(), again = written_and_read(&p);
   cr_assert_eq(again.linears, p.linears);
   cr_assert_arr_eq(again.linear, p.linear, p.linears * sizeof *p.linear);
   cr_assert_arr_eq(again.launch, p.launch, p.launches * sizeof *p.launch);
@@ -93,6 +98,22 @@ static char *changed(const char *from, const char *to) {
   cr_assert(at, "%s", from);
   snprintf(text, sizeof text, "%.*s%s%s", (int)(at - good), good, to, at + strlen(from));
   return text;
+}
+
+Test(plan_file, a_stack_need_not_say_how_many_experts_are_active) {
+  const char *const experts[] = {"", ", \"active\": 2"};
+  for (unsigned i = 0; i < 2; i++) {
+    char stack[128];
+    qp_plan p;
+    snprintf(stack, sizeof stack, "h.*.d\", \"experts\": 4%s, \"role\"", experts[i]);
+    const char *text = changed("head\", \"role\"", stack);
+    cr_assert_eq(qp_plan_parse("my.json", text, strlen(text), &p, &err), QP_OK, "%s", err.text);
+    qp_plan again = written_and_read(&p);
+    cr_assert_eq(again.linear[2].experts, 4);
+    cr_assert_eq(again.linear[2].active, 2 * i);
+    qp_plan_free(&p);
+    qp_plan_free(&again);
+  }
 }
 
 Test(plan_file, what_is_wrong_is_named) {
