@@ -108,8 +108,10 @@ CUresult CUDAAPI cuMemAlloc_v2(CUdeviceptr *p, size_t n) {
   if (outcome("cuMemAlloc_v2")) return outcome("cuMemAlloc_v2");
   const char *most = getenv("FAKE_CUDA_MEMORY");
   if (n > (most ? strtoull(most, NULL, 10) : 1ull << 40)) return CUDA_ERROR_OUT_OF_MEMORY;
+  void *block = malloc(n);
+  if (!block) return CUDA_ERROR_OUT_OF_MEMORY;
   live++;
-  *p = (CUdeviceptr)(uintptr_t)malloc(n);
+  *p = (CUdeviceptr)(uintptr_t)block;
   return CUDA_SUCCESS;
 }
 CUresult CUDAAPI cuMemFree_v2(CUdeviceptr p) {

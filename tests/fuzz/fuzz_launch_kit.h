@@ -6,8 +6,9 @@
 #include "runtime/include/qpal_sim.h"
 #include "tests/fuzz/fuzz_library_kit.h"
 
-/* Operations, and of rotations and gemms what stands before and behind them. */
-enum { KIT_MOST_ROWS = 8, KIT_CALLS = 30 };
+/* Operations, and of rotations and gemms what stands before and behind them; the last three are of
+   a matrix in 16 bits. */
+enum { KIT_MOST_ROWS = 8, KIT_PLAIN = 30, KIT_CALLS = 33 };
 
 typedef struct kit_call {
   qpal_gemm_args gemm;
@@ -22,6 +23,7 @@ typedef struct kit_call {
   unsigned combines; /* 1: in the place of route */
   qpal_segment segment[2];
   qpal_weights weights[2];
+  qpal_plain_args plain;
 } kit_call;
 
 /* Host pointers, and what the struct holds at most, are the caller's promise. */
@@ -40,6 +42,7 @@ static inline void kit_keep_promises(kit_call *c) {
   AT_MOST(attend);
   AT_MOST(pick);
   AT_MOST(combine);
+  AT_MOST(plain);
   if (c->gemm.rows > KIT_MOST_ROWS && c->gemm.rows <= 65536)
     c->gemm.rows = 1 + c->gemm.rows % KIT_MOST_ROWS;
 }
@@ -87,7 +90,14 @@ static inline kit_call kit_right(qpal_ptr p) {
                   .top_k = KIT_TOP_K,
                   .x = p,
                   .weights = p,
-                  .y = p + 4096}};
+                  .y = p + 4096},
+      .plain = {.size = sizeof right.plain,
+                .columns = KIT_COLUMNS,
+                .outputs = 5,
+                .rows = 1,
+                .x = p,
+                .y = p + 4096,
+                .w = p}};
   right.route.routing = p;
   right.attend.q = right.attend.k = right.attend.v = right.attend.y = p;
   right.attend.keys = right.attend.values = p;
@@ -100,12 +110,13 @@ static inline kit_call kit_right(qpal_ptr p) {
 }
 
 /* One call of operation 'op' % 10, route or combine as 'combines' says; the last two are gemms with
-   an epilogue and with a prologue. */
+   an epilogue and with a prologue.  From KIT_PLAIN on they are others. */
 static inline qpal_status kit_launch(const qpal_kernels *kernels, unsigned op, kit_call *c) {
   qpal_gemm_info info = {.size = sizeof info};
   qpal_experts_info experts = {.size = sizeof experts};
   qpal_status query, status;
   kit_keep_promises(c);
+  if (op >= KIT_PLAIN) return qpal_plain(kernels, &c->plain, NULL);
   switch (op % 10) {
   case 1: return qpal_rotate(kernels, &c->rotate, NULL);
   case 2: return qpal_dequant(kernels, &c->dequant, NULL);
@@ -117,7 +128,7 @@ static inline qpal_status kit_launch(const qpal_kernels *kernels, unsigned op, k
     return status;
   case 5:
     return c->combines & 1 ? qpal_combine(kernels, &c->combine, NULL)
-                       : qpal_route(kernels, &c->route, NULL);
+                           : qpal_route(kernels, &c->route, NULL);
   case 6: return qpal_attend(kernels, &c->attend, NULL);
   case 7: return qpal_pick(kernels, &c->pick, NULL);
   default:
@@ -147,6 +158,8 @@ static inline kit_call kit_begin(unsigned op, qpal_ptr p) {
     c.gemm.capacity = 2;
     c.gemm.signs = p;
   }
+  if (op >= KIT_PLAIN) c.plain.prologue = op - KIT_PLAIN;
+  if (op == KIT_PLAIN + QPAL_PROLOGUE_GLU) c.plain.up = p;
   c.combines = op / 10 % 3 == 1;
   if (op % 10 == 1 && op / 10 % 3) {
     c.rotate.prologue = op / 10 % 3;
