@@ -25,6 +25,16 @@ set(as_shipped test_compile test_cubin test_cost test_instruction_mix test_hot_p
 set(computes test_encode test_trellis test_nested test_trellis_table test_fields test_train test_hadamard
   test_lower test_reference test_layout test_vector_math test_attention test_backward test_calibrate
   test_quantize test_sparse test_steady test_plan_solve test_choose test_products test_passes test_tokenizer)
+
+# Labels, by which presets choose their tests.  threads: what starts threads, in the test or in the
+# command that it runs; the thread sanitizer builds and runs these alone.  kernels: what judges
+# kernels or numbers, one after the other by the same C code, which other tests run, too; builds that
+# look at the C code leave these out (debug, asan).
+set(threads test_attention test_backward test_book_fit test_codebook test_evaluate test_forward
+  test_library test_lua_host test_moments test_refine test_residual test_rotate test_settle
+  test_sparse test_unpack)
+set(kernels test_cost test_generator_breaks)
+add_custom_target(threads COMMENT "Tests that start threads are built")
 include(CheckLinkerFlag)
 check_linker_flag(C -fuse-ld=gold LINKER_IS_GOLD)
 
@@ -50,7 +60,7 @@ if(CRITERION_FOUND)
     add_executable(${name} ${source})
     target_link_libraries(${name} PRIVATE qp_tuner ${lua} PkgConfig::CRITERION)
     target_compile_definitions(${name} PRIVATE ${test_definitions})
-    if(CMAKE_BUILD_TYPE STREQUAL Release AND NOT QPAL_SANITIZE) # compiled more often than run
+    if(CMAKE_BUILD_TYPE STREQUAL Release OR QPAL_SANITIZE) # compiled more often than run
       if(name IN_LIST computes)
         target_compile_options(${name} PRIVATE -O1)
       else()
@@ -71,6 +81,14 @@ if(CRITERION_FOUND)
       ENVIRONMENT_MODIFICATION "${quick_environment}" TIMEOUT 600)
     if(name IN_LIST as_shipped)
       set_tests_properties(${name} PROPERTIES ENVIRONMENT_MODIFICATION "${test_environment}")
+    endif()
+    foreach(label threads kernels)
+      if(name IN_LIST ${label})
+        set_tests_properties(${name} PROPERTIES LABELS ${label})
+      endif()
+    endforeach()
+    if(name IN_LIST threads)
+      add_dependencies(threads ${name})
     endif()
     add_dependencies(${name} quick_nvrtc)
     if(TARGET qpal)
@@ -94,7 +112,7 @@ if(CRITERION_FOUND)
   set_target_properties(fake_nvml_old PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
   add_dependencies(fake_cuda fake_nvml_old)
   foreach(name test_cuda test_library_cuda test_meter_cuda test_measurer test_cublas test_engine test_bench
-      test_runner)
+      test_runner test_out_of_memory)
     add_dependencies(${name} fake_cuda)
   endforeach()
 endif()
@@ -265,6 +283,8 @@ if(TARGET qpal AND NOT QPAL_ANALYZE)
   set_tests_properties(check_shipped check_gemm breaks PROPERTIES COST 1000)
   set_tests_properties(check_shipped check_gemm check_rest check_encode PROPERTIES
     PROCESSORS 2) # each divides its kernels itself
+  set_tests_properties(check_shipped check_gemm check_rest check_encode check_chains check_unrotated
+    breaks PROPERTIES LABELS kernels)
 endif()
 
 # What a stranger adds, added in a copy; kernels rebuilt by hand from what their heads say.
@@ -272,7 +292,7 @@ if(TARGET qpal AND NOT QPAL_ANALYZE)
   add_test(NAME add COMMAND ${PROJECT_SOURCE_DIR}/tests/add/run
     $<TARGET_FILE:qpal> ${PROJECT_SOURCE_DIR})
   add_test(NAME rebuild COMMAND ${PROJECT_SOURCE_DIR}/tests/command/rebuild $<TARGET_FILE:qpal>)
-  set_tests_properties(add rebuild PROPERTIES TIMEOUT 600 SKIP_RETURN_CODE 77)
+  set_tests_properties(add rebuild PROPERTIES TIMEOUT 600 SKIP_RETURN_CODE 77 LABELS kernels)
   set_tests_properties(add PROPERTIES ENVIRONMENT_MODIFICATION "${quick_environment}")
   set_tests_properties(rebuild PROPERTIES ENVIRONMENT_MODIFICATION "${test_environment}")
 endif()
