@@ -133,8 +133,10 @@ class Questions(unittest.TestCase):
             self.assertEqual(device.info["sm_count"], 3)
 
     def test_wrong_types_are_type_errors(self):
-        library = qpal.Library(PATHS[0])
-        for call in (lambda: qpal.Device(0), lambda: qpal.Device(None), lambda: qpal.Library(3),
+        library, packed = qpal.Library(PATHS[0]), qpal.Packed(PATHS[1])
+        for call in (lambda: packed.find(PATHS[0], 0, 0), lambda: packed.find(packed, 0, 0),
+                     lambda: packed.find_expert(None, 0, 0, 0), lambda: qpal.Device(0),
+                     lambda: qpal.Device(None), lambda: qpal.Library(3),
                      lambda: qpal.Packed(None), lambda: library.find_group(1),
                      lambda: library.find_linear(b"x"), lambda: library.linear("0", 0),
                      lambda: library.linear(0, 1.0), lambda: library.linear(True, 0),
@@ -252,6 +254,14 @@ class Numpy(unittest.TestCase):
         with self.assertRaisesRegex(ValueError, "out: is not contiguous$"):
             group(inputs(1, 64),
                   out=[np.zeros((1, 2 * n), np.float16)[:, ::2] for n in (64, 32, 32)])
+        kept, other = np.zeros((1, 64), np.float16), np.zeros((64, 64), np.float32)
+        kept.setflags(write=False), other.setflags(write=False)
+        for write in (lambda: group(inputs(1, 64), out=[kept] * 3),
+                      lambda: group.rotate(inputs(1, 64), out=kept),
+                      lambda: group.dequant(0, other)):
+            with self.assertRaisesRegex(ValueError, "out: is read-only"):
+                write()
+        group(kept)  # it is only read
         with self.assertRaisesRegex(TypeError, "list"):
             group([0.0] * 64)
         with self.assertRaisesRegex(ValueError, "out"):
@@ -263,6 +273,9 @@ class Numpy(unittest.TestCase):
         for rows in (0, -1, 2**32 + 1):
             with self.assertRaisesRegex(ValueError, "rows"):
                 group.query(rows)
+        for rows, error in ((-1, ValueError), (float("nan"), TypeError), (2**32, ValueError)):
+            with self.assertRaisesRegex(error, "rows"):
+                group.capacity(rows)
         with self.assertRaisesRegex(ValueError, "member"):
             group.dequant(3, np.empty((64, 64), np.float16))
         with self.assertRaisesRegex(TypeError, "group"):

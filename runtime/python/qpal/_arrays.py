@@ -47,9 +47,9 @@ class _Array:
     """Where an array lies: pointer, shape, type, device.  Keeps the array alive.
 
     'apart': its rows need not lie one behind another where it is on a device; 'stride' is the
-    number of elements from one to the next."""
+    number of elements from one to the next.  'written': a read-only array is refused."""
 
-    def __init__(self, array, what, types=(F16, BF16, F32), hint="", apart=False):
+    def __init__(self, array, what, types=(F16, BF16, F32), hint="", apart=False, written=False):
         self.keep = array
         interface = getattr(array, "__array_interface__", None)
         if interface is not None:  # numpy; also its read-only arrays
@@ -80,6 +80,8 @@ class _Array:
         self.stride = width if strides is None else _rows_apart(self.shape, strides)
         if self.stride is None or self.stride != width and not (apart and self.on_device):
             raise ValueError(f"{what}: is not contiguous{hint}")
+        if written and interface is not None and interface["data"][1]:
+            raise ValueError(f"{what}: is read-only")
         self.bytes = 2 if self.type in (F16, BF16) else 4
         for n in self.shape:
             self.bytes *= n

@@ -190,7 +190,7 @@ class Group:
         """Rows that x and y should have room for, so that 'rows' take as few launches as the
         library can: 3 rows of a library with batches 1 and 8 take one launch with room for 8, three
         without."""
-        key = rows, kind, glu
+        key = _whole(rows, "rows", 0, NONE), kind, glu
         if key not in self._capacity:
             def ask(left):
                 info = self.query(left, kind, MOST_ROWS, glu)
@@ -233,7 +233,7 @@ class Group:
 
         y = W (H (s x)), or with 'unrotate' W as the checkpoint has it, y = W x, where the library
         has inverse rotations (`qpal export --inverse`)."""
-        to, kernels, stream = _Array(out, "out"), self._kernels(), _stream(stream)
+        to, kernels, stream = _Array(out, "out", written=True), self._kernels(), _stream(stream)
         linear = self.linears[_whole(member, "member", 0, len(self.linears) - 1)]
         if to.shape != (linear.rows, linear.columns):
             raise ValueError(f"out: shape {to.shape}; {linear.tensor.decode()} is "
@@ -257,7 +257,8 @@ class Group:
         """Where arrays lie that have a row for each of x's: one for each linear, of x's type and
         beside it."""
         linears = linears or self.linears
-        to = [_Array(a.detach() if _is_torch(a) else a, what, HALVES, apart=True) for a in arrays]
+        to = [_Array(a.detach() if _is_torch(a) else a, what, HALVES, apart=True,
+                     written=what == "out") for a in arrays]
         if len(to) != len(linears):
             raise ValueError(f"{what}: {len(to)} arrays; {self.info['name']} has "
                              f"{len(linears)} linears")
@@ -276,7 +277,7 @@ class Group:
         source = _Array(ids, "ids", (I32,))
         shape = source.shape + (self.info["columns"],)
         out = _halves(ids, shape) if out is None else out
-        to = _Array(out, "out", HALVES)
+        to = _Array(out, "out", HALVES, written=True)
         if to.shape != shape or to.device != source.device:
             raise ValueError(f"out: {to.shape}; should be {shape} beside ids")
         if stream is None and source.on_device and _is_torch(ids):
@@ -422,8 +423,8 @@ class Group:
 
     def _rotate(self, args, given, stream):
         """Addresses of 'given' into 'args', from host memory by way of the device; launch."""
-        arrays = {k: _Array(v.detach() if _is_torch(v) else v, k, HALVES)
-                  for k, v in given.items()}
+        arrays = {k: _Array(v.detach() if _is_torch(v) else v, "out" if k == "y" else k, HALVES,
+                            written=k in ("y", "sum")) for k, v in given.items()}
         source, place, own = arrays["x"], {}, []
         for name, a in arrays.items():
             shape = source.shape[-1:] if "weight" in name else source.shape

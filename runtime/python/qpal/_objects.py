@@ -50,6 +50,13 @@ class _Handle:
         self.close()
 
 
+def _is_of(kind, given, what):
+    """The open pointer of an object of ours."""
+    if not isinstance(given, kind):
+        raise TypeError(f"{what}: {type(given).__name__}; a {kind.__name__} is needed")
+    return given._open()
+
+
 class Library(_Handle):
     """A kernel library: a path, or its bytes."""
 
@@ -141,14 +148,16 @@ class Packed(_Handle):
 
     def find(self, library, group, member):
         out = PackedLinear()
-        _api().packed_find(self._open(), library._open(), _whole(group, "group", 0, NONE),
+        _api().packed_find(self._open(), _is_of(Library, library, "library"),
+                           _whole(group, "group", 0, NONE),
                            _whole(member, "member", 0, MAX_MEMBERS - 1), C.byref(out))
         return out
 
     def find_expert(self, library, group, member, expert):
         """The same of one expert of a stack."""
         out = PackedLinear()
-        _api().packed_find_expert(self._open(), library._open(), _whole(group, "group", 0, NONE),
+        _api().packed_find_expert(self._open(), _is_of(Library, library, "library"),
+                                  _whole(group, "group", 0, NONE),
                                   _whole(member, "member", 0, MAX_MEMBERS - 1),
                                   _whole(expert, "expert", 0, NONE), C.byref(out))
         return out
