@@ -143,15 +143,22 @@ local function yes() return true end
 local function by_head(m) return m.heads end
 local function by_key_head(m) return m.kv_heads end
 
+-- Of families that transformers lacks the order of rows is that of their publishers' own classes:
+-- thirds, as modeling_baichuan.py (Baichuan2-13B-Chat) has them.
 like_llama({ "baichuan" }, {
   block = packed { qkv = "self_attn.W_pack", o = "self_attn.o_proj", up = "mlp.up_proj",
                    gate = "mlp.gate_proj", down = "mlp.down_proj" },
 })
+-- Each head of keys and values behind its heads of q; w1 is gate (modeling_internlm2.py).
 like_llama({ "internlm2" }, {
   head = "output", embedding = "model.tok_embeddings",
   block = packed { qkv = "attention.wqkv", turns = by_key_head, o = "attention.wo",
-                   up = "feed_forward.w3", gate = "feed_forward.w1", down = "feed_forward.w2" },
+                   up = "feed_forward.w3", gate = "feed_forward.w1", down = "feed_forward.w2",
+                   bias = function(m) return m.config.bias == true end,
+                   out_bias = function(m) return m.config.bias == true end },
 })
+-- q|k|v, or head by head without multi_query_attention; gate before up (modeling_chatglm.py of
+-- THUDM/LongAlign).
 like_llama({ "chatglm" }, {
   headed = true, -- ChatGLMModel too has an lm_head
   prefix = "transformer.encoder.", head = "transformer.output_layer",
@@ -168,7 +175,8 @@ like_llama({ "chatglm" }, {
                    end },
 })
 family {
-  types = { "qwen" }, -- the first; its intermediate_size counts both halves
+  types = { "qwen" }, -- the first; its intermediate_size counts both halves; w2 is gate
+                      -- (modeling_qwen.py of QwenLM/Qwen-Audio)
   names = { head_dim = "kv_channels" },
   prefix = "transformer.", blocks = "h", embedding = "transformer.wte", head = "lm_head",
   block = function(m)
@@ -203,7 +211,8 @@ family {
   extra = norms(2),
 }
 family {
-  types = { "phi3small" }, -- the two halves of up_proj alternate row by row
+  types = { "phi3small" }, -- q, k and v by heads of keys, gate and up row by row: even rows are
+                           -- gate's (phi3_small.py of vLLM)
   names = { intermediate = "ff_intermediate_size" },
   defaults = { tied = 1 },
   prefix = "model.", head = "lm_head",

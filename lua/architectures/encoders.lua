@@ -53,7 +53,7 @@ family {
   block = bert, extra = function(m) return 4 * m.hidden end, once = bert_once,
 }
 family {
-  types = { "new" }, -- GTE
+  types = { "new" }, -- GTE; thirds, and up before gate (class NewModel of its modeling.py)
   defaults = { tied = 1 },
   prefix = "encoder.", blocks = "layer", embedding = "embeddings.word_embeddings",
   head = "lm_head.decoder",

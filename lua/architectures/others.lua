@@ -22,7 +22,7 @@ family {
   extra = function(m) return { dense = 2 * m.hidden, sparse = 2 * m.hidden + router(m) } end,
 }
 
--- Ling and Ring.
+-- Ling and Ring; q|k|v one behind another (modeling_bailing_moe.py of inclusionAI/Ming).
 family {
   types = { "bailing_moe", "bailing_moe_v2" },
   prefix = "model.", embedding = "model.word_embeddings", head = "lm_head",

@@ -125,6 +125,44 @@ Test(take_apart, rows_alternate_as_families_have_them) {
   expect_all_rows();
 }
 
+/* Transformers has no class of these: as their publishers' modelling files have the rows. */
+Test(take_apart, rows_of_families_that_transformers_lacks) {
+  take("baichuan", "");
+  expect("k", 128, 1, 256 + 1);
+  expect("v", 128, 1, 256 + 128 + 1);
+  expect_all_rows();
+  take("internlm2", "\"bias\": true, ");
+  expect("v", 128, 33, 128 + 96 + 1); /* behind two heads of q and one of k */
+  cr_expect(of_role("q")->bias && of_role("o")->bias && !of_role("down")->bias);
+  take("chatglm", "\"num_layers\": 2, \"padded_vocab_size\": 1000, \"ffn_hidden_size\": 512, "
+                  "\"multi_query_attention\": true, \"multi_query_group_num\": 2, "
+                  "\"kv_channels\": 32, ");
+  expect("k", 64, 1, 256 + 1);
+  expect("v", 64, 1, 256 + 64 + 1);
+  expect("gate", 512, 1, 1);
+  expect("up", 512, 1, 512 + 1);
+  expect_all_rows();
+  take("qwen", "\"kv_channels\": 32, ");
+  expect("k", 256, 1, 256 + 1);
+  expect("v", 256, 1, 512 + 1);
+  cr_expect_str_eq(of_role("gate")->tensor, "mlp.w2");
+  expect_all_rows();
+  take("phi3small", "\"ff_intermediate_size\": 512, ");
+  expect("q", 256, 64, 128);
+  expect("k", 128, 33, 128 + 64 + 1);
+  expect("v", 128, 33, 128 + 96 + 1);
+  take("bailing_moe", "\"num_experts\": 4, \"moe_intermediate_size\": 64, "
+                      "\"num_experts_per_tok\": 2, ");
+  expect("k", 128, 1, 256 + 1);
+  expect("v", 128, 1, 256 + 128 + 1);
+  expect_all_rows();
+  take("new", "");
+  expect("k", 256, 1, 256 + 1);
+  expect("up", 512, 1, 1);
+  expect("gate", 512, 1, 512 + 1);
+  expect_all_rows();
+}
+
 Test(take_apart, of_a_gated_delta_net_too) {
   take("qwen3_next",
        "\"linear_num_key_heads\": 4, \"linear_key_head_dim\": 32, \"linear_num_value_heads\": 8, "
