@@ -39,6 +39,7 @@ static qp_status open_once(qp_error *err) {
   if (!status) status = qp_dynlib_symbol(handle, "LAPACK", "dpotrf_", &b.dpotrf, err);
   if (!status) status = qp_dynlib_symbol(handle, "BLAS", "dtrsm_", &b.dtrsm, err);
   if (!status) status = qp_dynlib_symbol(handle, "BLAS", "sgemm_", &b.sgemm, err);
+  if (!status) status = qp_dynlib_symbol(handle, "BLAS", "dgemm_", &b.dgemm, err);
   if (status) return status;
   /* Our own threads divide the work; an OpenBLAS that starts more would only be in their way. */
   if (!qp_dynlib_symbol(handle, "OpenBLAS", "openblas_set_num_threads", &set_threads, NULL))

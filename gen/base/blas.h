@@ -15,6 +15,9 @@ typedef struct qp_blas {
   void (*sgemm)(const char *trans_a, const char *trans_b, const int *m, const int *n, const int *k,
                 const float *alpha, const float *a, const int *lda, const float *b, const int *ldb,
                 const float *beta, float *c, const int *ldc);
+  void (*dgemm)(const char *trans_a, const char *trans_b, const int *m, const int *n, const int *k,
+                const double *alpha, const double *a, const int *lda, const double *b,
+                const int *ldb, const double *beta, double *c, const int *ldc);
 } qp_blas;
 
 /* Open the library once and keep it until exit; $QPAL_BLAS names one to be used instead.  Any

@@ -57,7 +57,8 @@ typedef struct qp_encode_job {
 typedef struct qp_encode_desk {
   qp_coder_work *work[QP_MAX_RANGES];
   float *x, *value;         /* The rows, and what their codes decode to. */
-  float *target, *error;    /* with feedback */
+  float *target, *scratch;  /* with feedback */
+  double *error, *sum;      /* with feedback: as gen/encode/feedback.h has them */
   float *xh, *vh;           /* With feedback: x H and value H, of the rows when they are coded. */
   bool multiplied;          /* They stand. */
   float *part, *part_value; /* With a searcher: one part's columns, contiguous. */

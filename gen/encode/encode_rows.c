@@ -43,7 +43,9 @@ void qp_encode_desk_free(desk *d) {
   free(d->value);
   free(d->target);
   free(d->part);
+  free(d->scratch);
   free(d->error);
+  free(d->sum);
   free(d->xh);
   free(d->vh);
   free(d->part_value);
@@ -70,14 +72,16 @@ qp_status qp_encode_desk_make(const job *j, desk *d, qp_error *err) {
               .part = malloc(sizeof(float) * cells),
               .part_value = malloc(sizeof(float) * cells),
               .target = malloc(sizeof(float) * fed),
-              .error = malloc(sizeof(float) * fed),
+              .scratch = malloc(sizeof(float) * fed),
+              .error = malloc(sizeof(double) * fed),
+              .sum = malloc(sizeof(double) * fed),
               .xh = malloc(sizeof(float) * fed),
               .vh = malloc(sizeof(float) * fed),
               .half = malloc(sizeof(uint16_t) * cells),
               .lane_code = malloc(sizeof(uint32_t) * (j->lanes[0].target ? lane_codes(j->out) : 1)),
               .reference = qp_reference_new()};
-  const bool ok = d->x && d->value && d->part && d->part_value && d->target && d->error && d->xh &&
-                  d->vh && d->half && d->lane_code && d->reference;
+  const bool ok = d->x && d->value && d->part && d->part_value && d->target && d->scratch &&
+                  d->error && d->sum && d->xh && d->vh && d->half && d->lane_code && d->reference;
   qp_status status =
       ok ? qp_encode_apart_make(j, d, err) : qp_fail(err, QP_E_NOMEM, "no memory for 32 rows");
   for (unsigned p = 0; !status && p < j->out->parts; p++)
@@ -220,7 +224,7 @@ static qp_status code_block(const job *j, desk *d, unsigned row_group, unsigned 
   qp_encode_set_apart(j, d, p, column, end);
   for (size_t r = 0; r < QP_GROUP_ROWS && !status; r++)
     for (size_t i = r * columns + column; i < r * columns + end; i++)
-      d->error[i] = d->value[i] - d->x[i];
+      d->error[i] = qp_feedback_error(d->value[i], d->x[i]);
   return status;
 }
 
@@ -236,16 +240,25 @@ static unsigned seen_from(const job *j, unsigned p, unsigned end) {
   return e->part[p].column + (seen < s->columns ? seen : s->columns);
 }
 
+/* Which columns' targets does the coder of part p read when it codes [column, end)?  Those that it
+   sees, of group fields only where a group begins. */
+static unsigned read_from(const job *j, unsigned p, unsigned column, unsigned end) {
+  const qp_stream *s = &j->out->part[p].stream;
+  const unsigned at = column - j->out->part[p].column;
+  const bool within = s->quantizer->fields && at % qp_coder_group(s);
+  return within ? end : seen_from(j, p, end);
+}
+
 /*
-** Blocks of U in order.  Every FED_COLUMNS columns the next ones get their targets by one product
-** with all errors so far; errors that come later pass on to them block by block.
+** Blocks of U in order.  Every FED_COLUMNS columns the sums of the next ones begin with one product
+** of all errors so far; errors that come later pass on to them block by block.
 */
 static qp_status code_fed_part(const job *j, desk *d, unsigned row_group, unsigned p, unsigned *k,
                                qp_error *err) {
   const qp_encoded *e = j->out;
   const qp_feedback *f = &j->feedback;
   const unsigned begin = e->part[p].column, end = begin + e->part[p].stream.columns;
-  unsigned known = begin, seen = begin; /* targets of [known, seen) know of all that is coded */
+  unsigned known = begin, seen = begin; /* sums of [known, seen) know of all that is coded */
   qp_status status = QP_OK;
   for (; !status && *k < f->blocks && f->edge[*k] < end; ++*k) {
     const unsigned column = f->edge[*k], next = f->edge[*k + 1];
@@ -253,10 +266,11 @@ static qp_status code_fed_part(const job *j, desk *d, unsigned row_group, unsign
       const unsigned fresh = column < seen ? seen : column;
       known = column;
       seen = seen_from(j, p, next + FED_COLUMNS);
-      if (fresh < seen) qp_feedback_targets(f, column, fresh, seen, d->x, d->error, d->target);
+      if (fresh < seen) qp_feedback_sum(f, column, fresh, seen, d->error, d->sum);
     }
+    qp_feedback_targets(f, column, read_from(j, p, column, next), d->x, d->sum, d->target);
     status = code_block(j, d, row_group, p, column, next, err);
-    if (!status) qp_feedback_pass(f, column, next, seen, d->error, d->target);
+    if (!status) qp_feedback_pass(f, column, next, seen, d->error, d->sum);
   }
   return status;
 }
@@ -323,7 +337,7 @@ static void code_again(const job *j, desk *d, unsigned row_group) {
     for (unsigned r = 0; r < qp_encode_rows_of(e, row_group) && s->columns; r++)
       row[r] = qp_coder_row(j->coder[p], d->work[p], s, r);
     qp_descend(&j->feedback, e->part[p].column, e->part[p].column + s->columns, s->quantizer->dim,
-               j->coder[p]->states, row, d->value, slope, d->error);
+               j->coder[p]->states, row, d->value, slope, d->scratch);
   }
   for (size_t r = 0; r < QP_GROUP_ROWS; r++)
     for (size_t i = r * columns; i < (r + 1) * columns; i++)

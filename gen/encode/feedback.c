@@ -9,7 +9,13 @@
 
 #include "gen/base/simd.h"
 
-enum { ROWS = 32 };
+enum {
+  ROWS = 32,
+  MANTISSA = 53,
+  ERROR_BITS = QP_FEEDBACK_ERROR_BITS,
+  ERROR_FRACTION = QP_FEEDBACK_ERROR_FRACTION,
+  MOST_COLUMNS = 1 << 18
+};
 
 static double mean_diagonal(unsigned n, const float *h) {
   double mean = 0;
@@ -52,13 +58,17 @@ static void reverse(double *a, size_t n) {
   }
 }
 
-/* From columns to rows, some rows at a time: each column's are neighbours. */
-static void transpose(const double *a, size_t n, float *out) {
-  enum { ROWS_AT_ONCE = 8 };
-  for (size_t first = 0; first < n; first += ROWS_AT_ONCE) {
-    const size_t end = first + ROWS_AT_ONCE < n ? first + ROWS_AT_ONCE : n;
+/* From columns to rows, in place. */
+static void transpose(double *a, size_t n) {
+  enum { TILE = 8 };
+  for (size_t first = 0; first < n; first += TILE) {
+    const size_t end = first + TILE < n ? first + TILE : n;
     for (size_t k = 0; k < n; k++)
-      for (size_t i = first; i < end; i++) out[i * n + k] = (float)a[k * n + i];
+      for (size_t i = first; i < end && i < k; i++) {
+        const double t = a[k * n + i];
+        a[k * n + i] = a[i * n + k];
+        a[i * n + k] = t;
+      }
   }
 }
 
@@ -87,26 +97,53 @@ static double mean_left(const qp_feedback *f, const double *a) {
   return sum / (double)n / mean_diagonal(f->columns, f->hessian);
 }
 
-static double mean_reach(const qp_feedback *f) {
-  double sum = 0;
+/* Bits of a sum of 'columns' products; an exact sum has 53. */
+static int sum_bits(unsigned columns) {
+  int bits = 0;
+  while (1u << bits < columns) bits++;
+  return bits;
+}
+
+/* Round U, above its diagonal blocks, to whole numbers; what it adds to the variance of targets. */
+static double round_unit(qp_feedback *f, float *largest) {
+  const size_t n = f->columns;
+  const int bits = MANTISSA - 1 - ERROR_BITS - sum_bits(f->columns);
+  double reach = 0;
+  memset(largest, 0, sizeof *largest * n);
+  for (unsigned k = 0; k < f->blocks; k++)
+    for (size_t i = f->edge[k]; i < f->edge[k + 1]; i++)
+      for (size_t c = f->edge[k + 1]; c < n; c++)
+        largest[c] = fmaxf(largest[c], (float)fabs(f->unit[i * n + c]));
+  for (size_t c = 0; c < n; c++) {
+    int exponent = 0;
+    frexpf(largest[c], &exponent);
+    f->scale[c] = ldexp(1, exponent - bits);
+  }
   for (unsigned k = 0; k < f->blocks; k++)
     for (size_t i = f->edge[k]; i < f->edge[k + 1]; i++) {
-      const float *u = f->unit + i * f->columns;
-      for (unsigned c = f->edge[k + 1]; c < f->columns; c++) sum += (double)(u[c] * u[c]);
+      double *u = f->unit + i * n;
+      for (size_t c = 0; c < f->edge[k + 1]; c++) u[c] = 0;
+      for (size_t c = f->edge[k + 1]; c < n; c++) {
+        reach += u[c] * u[c];
+        u[c] = rint(u[c] / f->scale[c]);
+      }
     }
-  return sum / f->columns;
+  for (size_t c = 0; c < n; c++) f->scale[c] /= 1 << ERROR_FRACTION;
+  return reach / (double)n;
 }
 
 /* Multiply each block of columns by the inverse of its diagonal block. */
-static void make_unit(qp_feedback *f, double *a) {
+static void make_unit(qp_feedback *f, float *scratch) {
   const int n = (int)f->columns;
+  double *a = f->unit;
   const double one = 1;
   for (unsigned k = 0; k < f->blocks; k++) {
     const int rows = (int)f->edge[k], width = (int)(f->edge[k + 1] - f->edge[k]);
     double *at = a + (size_t)rows * f->columns;
     if (rows) f->blas->dtrsm("R", "U", "N", "N", &rows, &width, &one, at + rows, &n, at, &n);
   }
-  transpose(a, f->columns, f->unit);
+  transpose(a, f->columns);
+  f->reach = round_unit(f, scratch);
 }
 
 qp_status qp_feedback_make(qp_feedback *out, unsigned columns, const float *hessian, double damping,
@@ -115,17 +152,20 @@ qp_status qp_feedback_make(qp_feedback *out, unsigned columns, const float *hess
   qp_status status = qp_blas_open(&f.blas, err);
   const bool feeds = !status && mean_diagonal(columns, hessian) > 0;
   const size_t cells = (size_t)columns * columns;
-  double *a = feeds ? malloc(sizeof *a * cells) : NULL;
+  float *scratch = feeds ? malloc(sizeof *scratch * columns) : NULL;
   f.unit = feeds ? malloc(sizeof *f.unit * cells) : NULL;
-  if (feeds && (!a || !f.unit))
+  f.scale = feeds ? malloc(sizeof *f.scale * columns) : NULL;
+  if (feeds && (!scratch || !f.unit || !f.scale))
     status = qp_fail(err, QP_E_NOMEM, "no memory to factor a Hessian of %u columns", columns);
-  if (feeds && !status) status = cholesky(&f, damping, a, err);
+  if (feeds && !status && columns > MOST_COLUMNS)
+    status = qp_fail(err, QP_E_LIMIT, "a Hessian of %u columns; up to %d can be fed forward",
+                     columns, MOST_COLUMNS);
+  if (feeds && !status) status = cholesky(&f, damping, f.unit, err);
   if (feeds && !status) {
-    f.left = mean_left(&f, a);
-    make_unit(&f, a);
-    f.reach = mean_reach(&f);
+    f.left = mean_left(&f, f.unit);
+    make_unit(&f, scratch);
   }
-  free(a);
+  free(scratch);
   if (status)
     qp_feedback_free(&f);
   else
@@ -135,65 +175,81 @@ qp_status qp_feedback_make(qp_feedback *out, unsigned columns, const float *hess
 
 void qp_feedback_free(qp_feedback *f) {
   free(f->unit);
+  free(f->scale);
   free(f->edge);
   *f = (qp_feedback){0};
 }
 
-void qp_feedback_targets(const qp_feedback *f, unsigned column, unsigned from, unsigned end,
-                         const float *x, const float *errors, float *targets) {
+void qp_feedback_sum(const qp_feedback *f, unsigned column, unsigned from, unsigned end,
+                     const double *errors, double *sums) {
   const int n = (int)f->columns, width = (int)(end - from), before = (int)column, rows = ROWS;
-  const float minus = -1, one = 1;
-  for (size_t r = 0; r < ROWS; r++)
-    memcpy(targets + r * f->columns + from, x + r * f->columns + from,
-           sizeof *targets * (end - from));
-  if (!column) return; /* rows are columns to Fortran: T^T -= U^T E^T */
-  f->blas->sgemm("N", "N", &width, &rows, &before, &minus, f->unit + from, &n, errors, &n, &one,
-                 targets + from, &n);
+  const double one = 1, zero = 0;
+  for (size_t r = 0; r < ROWS && !column; r++)
+    memset(sums + r * f->columns + from, 0, sizeof *sums * (end - from));
+  if (column) /* rows are columns to Fortran: T^T = U^T E^T */
+    f->blas->dgemm("N", "N", &width, &rows, &before, &one, f->unit + from, &n, errors, &n, &zero,
+                   sums + from, &n);
 }
 
-/* Correct one row's targets [from, end) by the errors of columns [column, at). */
+/* Add to one row's sums [from, end) what comes of the errors of columns [column, at). */
 static void pass_row(const qp_feedback *f, unsigned column, unsigned at, unsigned from,
-                     unsigned end, const float *error, float *target) {
+                     unsigned end, const double *error, double *sum) {
   for (unsigned i = column; i < at; i++) {
-    const float *u = f->unit + (size_t)i * f->columns;
-    for (unsigned k = from; k < end; k++) target[k] -= error[i] * u[k];
+    const double *u = f->unit + (size_t)i * f->columns;
+    for (unsigned k = from; k < end; k++) sum[k] += error[i] * u[k];
   }
 }
 
 #ifdef QP_X86
 #include <immintrin.h>
 
-/* Do the same for sixteen columns at a time, by the same operations in the same order.  Returns how
-   far it came. */
+/* Do the same for sixteen columns at a time; the sums are exact, so that their order says nothing.
+   Returns how far it came. */
 QP_AVX2 static unsigned pass_avx2(const qp_feedback *f, unsigned column, unsigned at, unsigned end,
-                                  const float *error, float *target) {
+                                  const double *error, double *sum) {
   unsigned k = at;
   for (; k + 16 <= end; k += 16) {
-    __m256 a = _mm256_loadu_ps(target + k), b = _mm256_loadu_ps(target + k + 8);
+    __m256d v[4];
+    QP_UNROLL for (unsigned m = 0; m < 4; m++) v[m] = _mm256_loadu_pd(sum + k + 4 * m);
     for (unsigned i = column; i < at; i++) {
-      const float *u = f->unit + (size_t)i * f->columns + k;
-      const __m256 e = _mm256_set1_ps(error[i]);
-      a = _mm256_sub_ps(a, _mm256_mul_ps(e, _mm256_loadu_ps(u)));
-      b = _mm256_sub_ps(b, _mm256_mul_ps(e, _mm256_loadu_ps(u + 8)));
+      const double *u = f->unit + (size_t)i * f->columns + k;
+      const __m256d e = _mm256_set1_pd(error[i]);
+      QP_UNROLL for (unsigned m = 0; m < 4; m++) v[m] =
+          _mm256_fmadd_pd(e, _mm256_loadu_pd(u + 4 * m), v[m]);
     }
-    _mm256_storeu_ps(target + k, a);
-    _mm256_storeu_ps(target + k + 8, b);
+    QP_UNROLL for (unsigned m = 0; m < 4; m++) _mm256_storeu_pd(sum + k + 4 * m, v[m]);
   }
   return k;
 }
 #endif
 
 void qp_feedback_pass(const qp_feedback *f, unsigned column, unsigned at, unsigned end,
-                      const float *errors, float *targets) {
+                      const double *errors, double *sums) {
   for (size_t r = 0; r < ROWS; r++) {
-    const float *error = errors + r * f->columns;
-    float *target = targets + r * f->columns;
+    const double *error = errors + r * f->columns;
+    double *sum = sums + r * f->columns;
     unsigned from = at;
 #ifdef QP_X86
-    if (qp_simd() >= QP_SIMD_AVX2) from = pass_avx2(f, column, at, end, error, target);
+    if (qp_simd() >= QP_SIMD_AVX2) from = pass_avx2(f, column, at, end, error, sum);
 #endif
-    pass_row(f, column, at, from, end, error, target);
+    pass_row(f, column, at, from, end, error, sum);
   }
+}
+
+void qp_feedback_targets(const qp_feedback *f, unsigned from, unsigned end, const float *x,
+                         const double *sums, float *targets) {
+  for (size_t r = 0; r < ROWS; r++) {
+    const size_t row = r * f->columns;
+    for (size_t k = from; k < end; k++)
+      targets[row + k] = x[row + k] - (float)(sums[row + k] * f->scale[k]);
+  }
+}
+
+double qp_feedback_error(float value, float x) {
+  const double far = 1 << ERROR_BITS, whole = 0x1.8p52; /* to which it is rounded when added */
+  double e = (double)(value - x) * (1 << ERROR_FRACTION);
+  e = e < -far ? -far : e > far ? far : e;
+  return e + whole - whole;
 }
 
 void qp_feedback_slopes(const qp_feedback *f, unsigned from, unsigned end, const float *changes,

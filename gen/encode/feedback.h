@@ -13,13 +13,22 @@
 ** columns are coded in ascending order).  Then  tr(E H E^T) is the sum over blocks k of
 **   |(E_k + sum_{j<k} E_j U_jk) D_k^1/2|^2:
 ** block k approaches  X_k - sum_{j<k} E_j U_jk.
+**
+** That sum is exact, so that every order of it, instruction set, BLAS and device gives the same
+** targets: errors are whole numbers of 2^-16, brought into [-2^24, 2^24], U's columns whole numbers
+** of a power of two each, as small as 53 bits allow for a sum of so many:
+**   e = clip(round((v - x) 2^16))     targets = x - float(2^-(16 + b_k) sum e round(U_jk 2^b_k))
 */
+enum { QP_FEEDBACK_ERROR_FRACTION = 16, QP_FEEDBACK_ERROR_BITS = 24 };
+
 typedef struct qp_feedback {
   const qp_blas *blas;
   unsigned columns, blocks;
   unsigned *edge;       /* [blocks + 1]: block k holds the columns [edge[k], edge[k + 1]) */
   const float *hessian; /* [columns][columns], the caller's */
-  float *unit;          /* U, row-major [columns][columns] */
+  double *unit;         /* U above its diagonal blocks in whole numbers, else 0: row-major
+                           [columns][columns] */
+  double *scale;        /* [columns]: the unit of a column's sums, a power of two */
   double damping;       /* what was added to the diagonal, as a share of its mean */
   double added;         /* the same as a number */
   double left;  /* the mean of the variances of columns given those behind them, as a share of the
@@ -42,15 +51,22 @@ qp_status qp_feedback_make(qp_feedback *out, unsigned columns, const float *hess
                            unsigned *edge, unsigned blocks, qp_error *err);
 void qp_feedback_free(qp_feedback *f);
 
-/* Compute  targets[:, from..end) = x[:, from..end) - errors[:, 0..column) U[0..column, from..end)
-   for 32 rows of arrays [32][columns]; column <= from. */
-void qp_feedback_targets(const qp_feedback *f, unsigned column, unsigned from, unsigned end,
-                         const float *x, const float *errors, float *targets);
+/* Compute  sums[:, from..end) = errors[:, 0..column) U[0..column, from..end)  for 32 rows of arrays
+   [32][columns]; column <= from. */
+void qp_feedback_sum(const qp_feedback *f, unsigned column, unsigned from, unsigned end,
+                     const double *errors, double *sums);
 
-/* Subtract what comes of the part of a block that was coded since:  targets[:, at..end) -=
+/* Add what comes of the part of a block that was coded since:  sums[:, at..end) +=
    errors[:, column..at) U[column..at, at..end),  with arrays as above. */
 void qp_feedback_pass(const qp_feedback *f, unsigned column, unsigned at, unsigned end,
-                      const float *errors, float *targets);
+                      const double *errors, double *sums);
+
+/* Compute the targets of columns [from, end) by their sums; arrays as above. */
+void qp_feedback_targets(const qp_feedback *f, unsigned from, unsigned end, const float *x,
+                         const double *sums, float *targets);
+
+/* Give the error of a weight x that is coded as 'value', as the sums take it. */
+double qp_feedback_error(float value, float x);
 
 /* Add to slopes = e H what comes of changes of the columns [from, end) of e:  slopes +=
    changes[:, from..end) H[from..end, :]  for 32 rows of arrays [32][columns]. */
