@@ -261,7 +261,9 @@ qp_sim_fn qp_sim_cvt_fn(const qp_sim_op *o) {
     if (from == QP_SIM_U32 && (to == QP_SIM_U64 || to == QP_SIM_S64)) return u32_to_u64;
     if (from == QP_SIM_S32 && (to == QP_SIM_U64 || to == QP_SIM_S64)) return s32_to_s64;
   }
-  if (!dest64 && source64 && (to == QP_SIM_U32 || to == QP_SIM_S32)) return low_of_64;
+  if (!dest64 && (from == QP_SIM_U64 || from == QP_SIM_S64) &&
+      (to == QP_SIM_U32 || to == QP_SIM_S32))
+    return low_of_64;
   if (dest64 || source64) return general;
   const bool to32 = to == QP_SIM_U32 || to == QP_SIM_S32;
   if (to32 && (from == QP_SIM_U32 || from == QP_SIM_S32)) return copy_32;

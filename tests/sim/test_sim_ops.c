@@ -380,6 +380,9 @@ Test(sim_ops, conversions_of_integers_and_wide_floats) {
       ROW("cvt.rni.s32.f32 D, A;", "wf", 0xfffffffe, 0xc0200000),
       ROW("cvt.rmi.s32.f32 D, A;", "wf", 0xfffffffd, 0xc0200000),
       ROW("cvt.rpi.s32.f32 D, A;", "wf", 3, 0x40200000),
+      ROW("cvt.rni.s32.f64 D, A;", "wg", 0xfffffffd, UINT64_C(0xc004000000000001)), /* below -2.5 */
+      ROW("cvt.rni.s32.f64 D, A;", "wg", 2, UINT64_C(0x4004000000000000)),
+      ROW("cvt.rzi.u32.f64 D, A;", "wg", 2, UINT64_C(0x4007ffffffffffff)),
       ROW("cvt.rni.u32.f32 D, A;", "wf", 4, 0x40600000), /* 3.5 */
       ROW("cvt.rzi.u32.f32 D, A;", "wf", 0, 0xc0200000),
       ROW("cvt.rzi.s32.f32 D, A;", "wf", 0x7fffffff, 0x7f800000),
