@@ -41,17 +41,18 @@ typedef struct qp_arguments {
   uint64_t x, y; /* What a launch reads and writes (rotate: input and output; gemm: x only; gather:
                     ids and Y; encode: targets and codes). */
   uint64_t signs, workspace, counters, zero, zero_words;
-  uint64_t table, start;                             /* encode */
-  uint64_t residual, sum, weight, post_weight, norm; /* rotate-norm */
-  uint64_t up, activation;                           /* Words of rotate-glu; of gemm-glu and
+  uint64_t table, start;                                  /* encode */
+  uint64_t errors, factor, sum_unit, metric, paths, part; /* encode-fed; values: of states */
+  uint64_t residual, sum, weight, post_weight, norm;      /* rotate-norm */
+  uint64_t up, activation;                                /* Words of rotate-glu; of gemm-glu and
                                                         experts-glu only 'activation'. */
-  uint64_t routing, x_share;                         /* experts */
-  uint64_t combined;                                 /* combine; weight: its weights */
-  uint64_t k, v, keys, values, rotary;               /* attend */
-  uint64_t positions, context;                       /* attend, pick */
-  uint64_t heads, attention, pairs;                  /* attend */
-  uint64_t tokens, known, ids, vocabulary;           /* pick; weight: its embedding */
-  uint64_t matrix, bias, outputs, prologue;          /* plain; with norm, up and activation */
+  uint64_t routing, x_share;                              /* experts */
+  uint64_t combined;                                      /* combine; weight: its weights */
+  uint64_t k, v, keys, values, rotary;                    /* attend */
+  uint64_t positions, context;                            /* attend, pick */
+  uint64_t heads, attention, pairs;                       /* attend */
+  uint64_t tokens, known, ids, vocabulary;                /* pick; weight: its embedding */
+  uint64_t matrix, bias, outputs, prologue;               /* plain; with norm, up and activation */
   uint64_t rows; /* rotate: rows of X; gather: ids; encode: sequences (codes: targets);
                     route: assignments */
   uint64_t x_stride, y_stride, up_stride; /* Elements from row to row; of gemm only those of x. */
@@ -148,6 +149,22 @@ static inline uint64_t qp_glu_word(uint32_t activation, float limit) {
        "[sequences][K / GROUP, rounded up][FIELDS]")                                               \
   WORD(workspace, "void *room", "trellis: [blocks][kept steps][GROUPS + 2][PAIRS] pairs of sums")  \
   WORD(rows, "unsigned long long sequences", "codes: targets, or with ROW rows; fields: rows")
+
+#define QP_ENCODE_FED_ARGUMENTS(WORD, LIST)                                                        \
+  WORD(x, "const float *targets", "x [groups][32][K]")                                             \
+  WORD(table, "const void *table",                                                                 \
+       "gen/encode/path_table.h, numbers, then float t^ [ENTRIES][DIM]")                           \
+  WORD(values, "const unsigned short *values", "fp16 [2^WINDOW][DIM]")                             \
+  WORD(y, "unsigned *codes", "[groups][32][STEPS]")                                                \
+  WORD(workspace, "void *room", "[blocks][steps of a run][GROUPS + 2][PAIRS] pairs of sums")       \
+  WORD(rows, "unsigned long long groups", "of 32 rows")                                            \
+  WORD(errors, "int *errors", "[groups][all][32]: those of columns before 'first' stand")          \
+  WORD(factor, "const int *factor", "U [all][all] (gen/encode/feedback.h)")                        \
+  WORD(sum_unit, "const double *sum_unit", "[all]: of sums of errors times U")                     \
+  WORD(metric, "float scale, edge", "x^ is x scale, within the edge (gen/encode/metric.h)")        \
+  WORD(paths, "float unit_of_target; unsigned kept",                                               \
+       "2^(doublings - 7); groups that are kept of those looked ahead at, 0: all")                 \
+  WORD(part, "unsigned first, all", "where K begins in all columns, which share errors and U")
 
 #define QP_ROTATE_NORM_ARGUMENTS(WORD, LIST)                                                       \
   WORD(x, "const void *x", "[rows][K]")                                                            \
@@ -289,7 +306,8 @@ static inline uint64_t qp_glu_word(uint32_t activation, float limit) {
   LAUNCH(PICK, QP_PICK_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                                        \
   LAUNCH(COMBINE, QP_COMBINE_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                                  \
   LAUNCH(PLAIN, QP_PLAIN_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                                      \
-  LAUNCH(EXPERTS_GLU, QP_EXPERTS_GLU_ARGUMENTS, QP_EXPERTS_SEGMENT_WORDS, QP_EXPERTS_STRIDE_WORDS)
+  LAUNCH(EXPERTS_GLU, QP_EXPERTS_GLU_ARGUMENTS, QP_EXPERTS_SEGMENT_WORDS, QP_EXPERTS_STRIDE_WORDS) \
+  LAUNCH(ENCODE_FED, QP_ENCODE_FED_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)
 
 enum {
 #define X(name, arguments, segment, stride) QP_LAUNCH_##name,

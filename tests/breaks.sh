@@ -385,12 +385,12 @@ broken "another row's codewords" templates/encode_codes.cu.in \
 # in the simulator when they are optimised.
 optimises_little=${QPAL_NVRTC:-}
 unset QPAL_NVRTC
-path="lin-3.5 --op encode" paths=templates/encode_trellis.cu.in
+path="lin-3.5 --op encode" paths=templates/encode_trellis.cu.in steps=templates/trellis.cuh.in
 broken "sums that are not made again from those before a segment" $paths \
   'again ? end - 1 : end' 'again ? point : end' $path
-broken "the other sequence of a pair on the way back" $paths \
+broken "the other sequence of a pair on the way back" $steps \
   'PAIRS + p.q], b.half), lowest)' 'PAIRS + p.q], 0), lowest)' $path
-broken "the numbers of another row's windows" $paths \
+broken "the numbers of another row's windows" $steps \
   'numbers.load(number + j * WINDOWS)' 'numbers.load(number)' $path
 broken "the seam of a pair's first sequence for both" $paths \
   'g == s.seam[2 * p.q + 1]' 'g == s.seam[2 * p.q]' $path

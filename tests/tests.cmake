@@ -266,7 +266,7 @@ if(TARGET qpal AND NOT QPAL_ANALYZE)
   add_test(NAME check_shipped COMMAND qpal check --kinds --few --singles none --device sim --quiet)
   add_test(NAME check_gemm COMMAND qpal check --op gemm --singles turn
     --without ${for_import},q4_1,nvfp4 --device sim --quiet)
-  add_test(NAME check_rest COMMAND qpal check --without-op gemm,encode --without ${for_import}
+  add_test(NAME check_rest COMMAND qpal check --without-op gemm,encode,encode-fed --without ${for_import}
     --device sim --quiet)
   # Searches take long in the simulator, and half as long when they are optimised.
   add_test(NAME check_encode COMMAND qpal check --op encode --without ${for_import} --device sim

@@ -29,7 +29,7 @@ enum {
   ** ahead: .78 at 4 or 8 columns and 32 weights.  At 8 columns it is the same within its noise
   ** (1 %) for 4 memories ahead as for all 32 weights, at 3 and at 4 bits.
   */
-  TRELLIS_GRAIN = 8,
+  TRELLIS_GRAIN = QP_CODER_TRELLIS_GRAIN,
   AHEAD_MEMORIES = 4,
   AHEAD_WEIGHTS = 32,
   /* The seam of a circle is chosen before feedback moves the targets: a rough choice will do. */
@@ -344,9 +344,14 @@ static unsigned padded_columns(const qp_stream *s) {
 }
 
 /* Steps until a trellis has forgotten a state. */
-static unsigned memory(const qp_coder *c) {
-  const qp_quantizer *q = c->quantizer;
+static unsigned memory_of(const qp_quantizer *q) {
   return q->kind == QP_TRELLIS ? (q->window + q->step - 1) / q->step : 0;
+}
+static unsigned memory(const qp_coder *c) { return memory_of(c->quantizer); }
+
+qp_coder_reach qp_coder_reach_of(const qp_quantizer *q) {
+  const unsigned seam = SEAM_MEMORIES * memory_of(q), ahead = AHEAD_MEMORIES * memory_of(q);
+  return (qp_coder_reach){seam, ahead < AHEAD_WEIGHTS / q->dim ? ahead : AHEAD_WEIGHTS / q->dim};
 }
 
 /*
@@ -365,8 +370,7 @@ static stretch stretch_of(const qp_coder *c, const qp_coder_work *w, const qp_st
   stretch p = {.lane = tile, .apart = 4};
   p.step = ((size_t)column / 32 * 32 + column % 8 / 4 * 16) / dim;
   p.steps = (size_t)grain / 4 * 16 / dim;
-  p.ahead = (size_t)AHEAD_MEMORIES * memory(c);
-  if (p.ahead > AHEAD_WEIGHTS / dim) p.ahead = AHEAD_WEIGHTS / dim;
+  p.ahead = qp_coder_reach_of(c->quantizer).ahead;
   if (p.step + p.steps + p.ahead > w->steps) p.ahead = w->steps - p.step - p.steps;
   return p;
 }
@@ -655,14 +659,17 @@ qp_descent_row qp_coder_row(const qp_coder *c, qp_coder_work *w, const qp_stream
                           .code = w->row_code + (size_t)row * per_row};
 }
 
+/* The last steps of a circle are to hold a window. */
+bool qp_coder_feeds_few(const qp_quantizer *q) {
+  return q->kind == QP_TRELLIS && 16 % q->dim == 0 && 16 / q->dim * q->step >= q->window;
+}
+
 unsigned qp_coder_grain(const qp_coder *c, const qp_stream *s) {
   const unsigned dim = c->quantizer->dim;
   if (within_rows(c)) return dim;
   if (16 % dim) return s->period.blocks * QP_BLOCK_COLUMNS;
   if (c->kind == QP_CODER_CODES) return 4;
-  /* The last steps of a circle are to hold a window. */
-  if (16 / dim * c->quantizer->step < c->quantizer->window) return QP_BLOCK_COLUMNS;
-  return TRELLIS_GRAIN;
+  return qp_coder_feeds_few(c->quantizer) ? TRELLIS_GRAIN : QP_BLOCK_COLUMNS;
 }
 
 qp_status qp_coder_begin(const qp_coder *c, qp_coder_work *w, const qp_stream *s,
@@ -671,7 +678,7 @@ qp_status qp_coder_begin(const qp_coder *c, qp_coder_work *w, const qp_stream *s
   if (c->kind == QP_CODER_ROWS) return fit_rows(c, w, s, row_group, targets, stride, out, err);
   if (c->kind != QP_CODER_TRELLIS) return QP_OK;
   const stretch all = {.apart = 1, .steps = w->steps};
-  const unsigned wanted = SEAM_MEMORIES * memory(c);
+  const unsigned wanted = qp_coder_reach_of(c->quantizer).seam;
   const unsigned around = wanted < w->steps ? wanted : (unsigned)w->steps;
   gather(w, s, &all, targets, stride);
   for (unsigned lane = 0; lane < LANES;) {

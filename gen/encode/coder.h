@@ -108,6 +108,16 @@ enum { QP_CODER_AHEAD = 64 };
 /* Columns whose group fields are chosen together, of a stream with fields. */
 unsigned qp_coder_group(const qp_stream *s);
 unsigned qp_coder_grain(const qp_coder *c, const qp_stream *s);
+/* Steps on each side of a circle's seam that qp_coder_begin looks at, and steps behind a trellis'
+   columns that qp_coder_columns looks at, where these are QP_CODER_TRELLIS_GRAIN and others
+   follow. */
+typedef struct qp_coder_reach {
+  unsigned seam, ahead;
+} qp_coder_reach;
+enum { QP_CODER_TRELLIS_GRAIN = 8 };
+/* Has it that grain? */
+bool qp_coder_feeds_few(const qp_quantizer *q);
+qp_coder_reach qp_coder_reach_of(const qp_quantizer *q);
 qp_status qp_coder_begin(const qp_coder *c, qp_coder_work *w, const qp_stream *s,
                          unsigned row_group, const float *targets, unsigned stride,
                          const qp_coder_out *out, qp_error *err);

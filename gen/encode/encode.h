@@ -15,7 +15,8 @@
 
 #define QP_ENCODE_DAMPING 0.01 /* A Hessian's diagonal grows by this share of its mean. */
 
-struct qp_coder; /* gen/encode/coder.h */
+struct qp_coder;    /* gen/encode/coder.h */
+struct qp_feedback; /* gen/encode/feedback.h */
 
 /* What a searcher gets, and where it puts what it finds. */
 typedef struct qp_encode_search {
@@ -27,6 +28,18 @@ typedef struct qp_encode_search {
   uint32_t *fields; /* with group fields: raw [sequences][qp_field_groups][fields]; else NULL */
 } qp_encode_search;
 
+/* What it gets where errors are fed forward (gen/encode/feedback.h): groups of 32 rows of a part
+   that begins at column 'first' of all. */
+typedef struct qp_encode_feed {
+  const struct qp_feedback *feedback;
+  unsigned first;
+  size_t groups;
+  const float *targets; /* [groups][32][columns of the part] */
+  int32_t *errors; /* [groups][all columns][32]: of those before 'first' on entry, of the part on
+                           return */
+  uint32_t *codes; /* [groups][32 lanes][steps] */
+} qp_encode_feed;
+
 /*
 ** Finds codes in place of this machine's threads, as encode kernels on a GPU do.  'search' gets the
 ** targets of sequences (32 lanes for each group of rows) of one stream, [sequences][steps][dim]
@@ -34,6 +47,7 @@ typedef struct qp_encode_search {
 ** are the codes of each whole circle, else the nearest ones.  Of a coder that takes rows
 ** (qp_coder_takes_rows) sequences are rows: targets [sequences][columns], codes
 ** [sequences][columns / dim], and where it has group fields these.
+** 'feed', or NULL, does the same with error feedback, for trellises that qp_coder_feeds_few.
 ** All must be those of gen/encode bit for bit.  One thread at a time calls it.  QP_E_MISSING means
 ** that it has nothing for this quantizer, and the threads do the work; other errors end the run.
 */
@@ -41,6 +55,8 @@ typedef struct qp_encode_searcher {
   void *context;
   qp_status (*search)(void *context, const struct qp_coder *coder, const qp_stream *stream,
                       const qp_encode_search *in, qp_error *err);
+  qp_status (*feed)(void *context, const struct qp_coder *coder, const qp_stream *stream,
+                    const qp_encode_feed *in, qp_error *err);
 } qp_encode_searcher;
 
 typedef struct qp_encode_options {
@@ -77,7 +93,7 @@ typedef struct qp_encode_options {
   */
   bool settles_scale, settles_damping;
   unsigned pieces; /* equal ranges of columns, of which each has streams of its own; 0: 1 */
-  /* Used where there is no Hessian; NULL: threads alone. */
+  /* NULL: threads alone. */
   const qp_encode_searcher *searcher;
   struct qp_coders *coders;   /* kept for other linears (gen/encode/coders.h); NULL: made anew */
   _Atomic size_t *done;       /* weights done so far, counted up while it runs, or NULL */

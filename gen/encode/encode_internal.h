@@ -46,6 +46,7 @@ typedef struct qp_encode_job {
     uint32_t *code, *field;
     uint16_t *table; /* what the codes of each row decode to */
   } lanes[QP_MAX_RANGES];
+  int32_t *errors; /* with a searcher that feeds them: [row groups in hand][columns][32] */
   unsigned first;
   _Atomic bool stopped;
   pthread_mutex_t lock; /* guards status and error */

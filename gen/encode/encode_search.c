@@ -17,6 +17,13 @@ static size_t searched_codes(const job *j, unsigned p) {
   return QP_GROUP_ROWS * (qp_coder_takes_rows(j->coder[p]) ? s->columns / dim : steps);
 }
 
+/* Count the targets of 32 rows: where errors are fed, those of columns without padding. */
+static size_t searched_targets(const job *j, unsigned p) {
+  const qp_stream *s = &j->out->part[p].stream;
+  if (j->feeds) return (size_t)QP_GROUP_ROWS * s->columns;
+  return searched_codes(j, p) * s->quantizer->dim;
+}
+
 static size_t searched_fields(const job *j, unsigned p) {
   const qp_stream *s = &j->out->part[p].stream;
   if (!qp_coder_has_fields(j->coder[p])) return 0;
@@ -48,11 +55,10 @@ static qp_status gather_row_group(job *j, desk *d, unsigned row_group, qp_error 
   for (unsigned p = 0; p < j->out->parts && !status; p++) {
     const qp_stream *s = &j->out->part[p].stream;
     const float *x = d->x + j->out->part[p].column;
-    float *to =
-        j->lanes[p].target + (row_group - j->first) * searched_codes(j, p) * s->quantizer->dim;
+    float *to = j->lanes[p].target + (row_group - j->first) * searched_targets(j, p);
     if (!s->columns) continue;
     if (searched_values(j, p)) status = fit_row_books(j, d, row_group, p, err);
-    if (qp_coder_takes_rows(j->coder[p])) {
+    if (qp_coder_takes_rows(j->coder[p]) || j->feeds) {
       qp_encode_copy_columns(to, s->columns, x, j->out->columns, s->columns);
       continue;
     }
@@ -94,33 +100,55 @@ static qp_status pack_row_group(job *j, desk *d, unsigned row_group, qp_error *e
                            s->columns);
     qp_encode_set_apart(j, d, p, e->part[p].column, e->part[p].column + s->columns);
   }
+  d->multiplied = false;
   qp_encode_fit_scales(j, d, row_group);
   return QP_OK;
 }
 
-qp_status qp_encode_run_searched(job *j, unsigned at_once, qp_error *err) {
+/* Part p of n row groups: its codes, and where errors are fed also these. */
+static qp_status search_part(job *j, unsigned p, unsigned n) {
   const qp_encode_searcher *by = j->options->searcher;
+  const qp_stream *s = &j->out->part[p].stream;
+  if (!s->columns) return QP_OK; /* a split of few columns */
+  if (j->feeds) {
+    const qp_encode_feed in = {.feedback = &j->feedback,
+                               .first = j->out->part[p].column,
+                               .groups = n,
+                               .targets = j->lanes[p].target,
+                               .errors = j->errors,
+                               .codes = j->lanes[p].code};
+    return by->feed(by->context, j->coder[p], s, &in, &j->error);
+  }
+  const qp_encode_search in = {.sequences = (size_t)n * QP_GROUP_ROWS,
+                               .targets = j->lanes[p].target,
+                               .tables = j->lanes[p].table,
+                               .codes = j->lanes[p].code,
+                               .fields = j->lanes[p].field};
+  return by->search(by->context, j->coder[p], s, &in, &j->error);
+}
+
+qp_status qp_encode_run_searched(job *j, unsigned at_once, qp_error *err) {
   qp_status status = QP_OK;
   for (j->first = 0; j->first < j->row_groups && !status; j->first += at_once) {
     const unsigned left = j->row_groups - j->first, n = left < at_once ? left : at_once;
     status = qp_encode_run_threads(j, j->first, j->first + n, false, gather_row_group);
-    for (unsigned p = 0; p < j->out->parts && !status; p++) {
-      const qp_encode_search in = {.sequences = (size_t)n * QP_GROUP_ROWS,
-                                   .targets = j->lanes[p].target,
-                                   .tables = j->lanes[p].table,
-                                   .codes = j->lanes[p].code,
-                                   .fields = j->lanes[p].field};
-      if (j->out->part[p].stream.columns)
-        status = by->search(by->context, j->coder[p], &j->out->part[p].stream, &in, &j->error);
-    }
+    for (unsigned p = 0; p < j->out->parts && !status; p++) status = search_part(j, p, n);
     if (!status) status = qp_encode_run_threads(j, j->first, j->first + n, true, pack_row_group);
   }
   return status ? qp_fail(err, status, "%s", j->error.text) : QP_OK;
 }
 
+/* Can a searcher feed errors forward?  Of trellises whose columns come by eights. */
+static bool can_feed(const job *j) {
+  if (!j->options->searcher->feed) return false;
+  for (unsigned p = 0; p < j->out->parts; p++)
+    if (!qp_coder_feeds_few(j->coder[p]->quantizer) || j->out->part[p].stream.sparse) return false;
+  return true;
+}
+
 /* Is every part's code the outcome of a search alone? */
 bool qp_encode_can_search(const job *j) {
-  if (!j->options->searcher || j->feeds) return false;
+  if (!j->options->searcher || (j->feeds && !can_feed(j))) return false;
   for (unsigned p = 0; p < j->out->parts; p++) {
     const qp_coder *c = j->coder[p];
     if (c->stages.count) return false;
@@ -130,6 +158,8 @@ bool qp_encode_can_search(const job *j) {
 }
 
 void qp_encode_lanes_free(job *j) {
+  free(j->errors);
+  j->errors = NULL;
   for (unsigned p = 0; p < j->out->parts; p++) {
     free(j->lanes[p].target);
     free(j->lanes[p].code);
@@ -142,6 +172,9 @@ void qp_encode_lanes_free(job *j) {
 }
 
 qp_status qp_encode_lanes_make(job *j, unsigned at_once, qp_error *err) {
+  const size_t errors = (size_t)QP_GROUP_ROWS * j->out->columns * at_once;
+  if (j->feeds && !(j->errors = malloc(sizeof *j->errors * errors)))
+    return qp_fail(err, QP_E_NOMEM, "no memory for %zu errors", errors);
   for (unsigned p = 0; p < j->out->parts; p++) {
     const qp_stream *s = &j->out->part[p].stream;
     const size_t codes = at_once * searched_codes(j, p) + 1, fields = searched_fields(j, p);

@@ -514,15 +514,19 @@ typedef struct run {
 /* Looking ahead, a quarter of the groups is enough. */
 enum { AHEAD_SHARE = 4 };
 
+unsigned qp_trellis_kept_ahead(const qp_trellis *t) {
+  return t->width ? t->width : t->rows.windows ? t->groups / AHEAD_SHARE : 0;
+}
+
 static fleet fleet_of(const qp_trellis *t, qp_search *s, unsigned count, unsigned positions,
                       const run *r) {
-  const bool can_prune = t->width || t->rows.windows;
+  const unsigned kept = qp_trellis_kept_ahead(t);
   fleet all = {.count = count,
                .end = positions,
-               .pruned = t->width    ? 0
-                         : can_prune ? positions - r->ahead
-                                     : positions,
-               .width = t->width ? t->width : t->groups / AHEAD_SHARE};
+               .pruned = t->width ? 0
+                         : kept   ? positions - r->ahead
+                                  : positions,
+               .width = kept};
   for (unsigned k = 0; k < count; k++) {
     flight *f = all.flight[k] = &s->flight[k];
     f->target = r->target[k];

@@ -44,6 +44,9 @@ void qp_trellis_search(const qp_trellis *t, qp_search *search, qp_ends ends, uns
                        unsigned steps, unsigned ahead, const float *const *targets, uint32_t *start,
                        const uint32_t *end, uint32_t *const *codes);
 
+/* How many groups of those steps are kept, or somewhat more; 0: all. */
+unsigned qp_trellis_kept_ahead(const qp_trellis *t);
+
 /* Find the groups where circular runs meet, as QP_ENDS_TIED finds them, but from 'around' steps on
    each side (at most 'steps') in place of qp_trellis_seam. */
 void qp_trellis_seams(const qp_trellis *t, qp_search *search, unsigned count, unsigned steps,

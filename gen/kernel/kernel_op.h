@@ -101,6 +101,7 @@ typedef struct qp_kernel_op {
   ROW(gather)                                                                                      \
   ROW(encode_trellis)                                                                              \
   ROW(encode_codes)                                                                                \
+  ROW(encode_fed)                                                                                  \
   ROW(encode_fields)                                                                               \
   ROW(rotate_norm)                                                                                 \
   ROW(rotate_glu)                                                                                  \

@@ -7,6 +7,7 @@
 #include "runtime/arch.h"
 #include "runtime/half.h"
 #include "gen/encode/book_fit.h"
+#include "gen/encode/coder.h"
 #include "gen/encode/path_table.h"
 #include "gen/encode/trellis.h"
 #include "gen/kernel/kernel.h"
@@ -253,5 +254,110 @@ const qp_kernel_op qp_op_encode_trellis = {
     .values = trellis_values,
     .check = check,
     .size = size_trellis,
+    .hole = {QP_HOLES_OF_ALL},
+};
+
+/* ---- With error feedback ---- */
+
+enum { FED_PAIRS = 4 /* of eight lanes that have a tile of columns */ };
+
+static qp_status check_fed(const qp_problem *p, const char *family, qp_error *err) {
+  const qp_quantizer *q = p->segment[0].quantizer;
+  const qp_status status = qp_encode_check(p, family, true, err);
+  if (status) return status;
+  if (!qp_coder_feeds_few(q))
+    return qp_fail(err, QP_E_LIMIT,
+                   "%s: errors of a trellis are fed forward by kernels where codes divide 16 "
+                   "weights and those of 16 have a window's bits",
+                   q->name);
+  if (q->sparse > 0)
+    return qp_fail(err, QP_E_LIMIT,
+                   "%s: errors of what sparse entries take up are fed forward by the CPU alone",
+                   q->name);
+  return QP_OK;
+}
+
+/* The seam's steps, and those of the longest run. */
+static unsigned seam_of(const qp_kernel *k, const steps *s) {
+  return min_of(qp_coder_reach_of(quantizer_of(k)).seam, s->all);
+}
+static unsigned run_of(const qp_kernel *k, const steps *s) {
+  const qp_quantizer *q = quantizer_of(k);
+  const unsigned told = 4 * QP_CODER_TRELLIS_GRAIN / q->dim + qp_coder_reach_of(q).ahead;
+  const unsigned seams = 2 * seam_of(k, s);
+  return told > seams ? told : seams;
+}
+
+#define FED_CONSTANTS(X)                                                                           \
+  X(UNSIGNED, THREADS, k->block, "threads a block")                                                \
+  X(UNSIGNED, K, k->problem.columns, "columns of the targets")                                     \
+  X(UNSIGNED, DIM, q->dim, "weights a code")                                                       \
+  X(UNSIGNED, WINDOW, q->window, "bits of a state")                                                \
+  X(UNSIGNED, STEP, q->step, "bits of a code")                                                     \
+  X(UNSIGNED, PAIRS, pairs, "of sequences that a block has in flight")                             \
+  X(UNSIGNED, BESIDE, split_of(k, pairs).beside, "lanes of a pair that have groups of one set")    \
+  X(UNSIGNED, EACH, split_of(k, pairs).each, "groups of a set that a thread has")                  \
+  X(UNSIGNED, ENTRIES, k->path_entries, "different values of the table; 0: each state's is there") \
+  X(UNSIGNED, SPAN, k->path_span, "codes whose entries follow each other")                         \
+  X(UNSIGNED, STEPS, s.all, "of a sequence")                                                       \
+  X(UNSIGNED, AROUND, seam_of(k, &s), "on each side of the seam, to find where the circle closes") \
+  X(UNSIGNED, AHEAD, qp_coder_reach_of(q).ahead, "steps that are looked at behind those coded")
+
+static const qp_named fed_constant[] = {FED_CONSTANTS(QP_NAMED)};
+
+static void fed_values(const qp_kernel *k, unsigned *v) {
+  const qp_quantizer *q = quantizer_of(k);
+  const unsigned pairs = qp_choice_get(&k->choice, "pairs");
+  const steps s = steps_known(k);
+  FED_CONSTANTS(QP_VALUE)
+}
+
+static const qp_tunable_use fed_tunable[] = {
+    {"warps", 1, 32, QP_NEEDED, false, "warps a block"},
+    {"pairs", 0, FED_PAIRS, 0, true, "pairs of sequences a block has in flight; 0: C chooses"},
+};
+
+/* Bytes of shared memory as the template's struct Shared has them. */
+static unsigned fed_bytes(const qp_kernel *k, unsigned pairs, const steps *s) {
+  const unsigned targets = 2 * pairs * run_of(k, s) * quantizer_of(k)->dim;
+  return shared_bytes(k, pairs) + 4 * (4 * pairs + 2 * WARP + targets);
+}
+
+/* A block has a group of rows; as many as have room for what they keep. */
+static qp_status size_fed(qp_kernel *k, qp_error *err) {
+  const unsigned room = qp_arch_smem_bytes(k->problem.arch),
+                 asked = qp_choice_get(&k->choice, "pairs");
+  const unsigned groups = shape_of(quantizer_of(k)).groups;
+  qp_stream stream;
+  steps s;
+  qp_status status = steps_of(k, &s, &stream, err);
+  if (!status) status = find_entries(k, room / 2 / 4, err);
+  if (status) return status;
+  unsigned pairs = asked ? asked : FED_PAIRS;
+  while (!asked && pairs > 1 && fed_bytes(k, pairs, &s) > room) pairs /= 2;
+  const size_t one = 4 * ((size_t)groups + 2) * pairs * (run_of(k, &s) + 1);
+  k->smem_bytes = fed_bytes(k, pairs, &s);
+  k->grid = min_of(stream.row_groups, 2 * k->problem.sm_count);
+  while (k->grid > 1 && k->grid * one > WORKSPACE_BYTES) k->grid--;
+  k->workspace_bytes = k->grid * one;
+  if (k->smem_bytes > room || k->workspace_bytes > WORKSPACE_BYTES)
+    return qp_fail(err, QP_E_LIMIT,
+                   "%s: %u pairs of sequences need %u bytes of shared memory, of which there are "
+                   "%u, and %zu MB of workspace, of which %d may be",
+                   quantizer_of(k)->name, pairs, k->smem_bytes, room, one >> 20,
+                   WORKSPACE_BYTES >> 20);
+  qp_choice_put(&k->choice, "pairs", pairs);
+  return QP_OK;
+}
+
+const qp_kernel_op qp_op_encode_fed = {
+    .op = QP_OP_ENCODE_FED,
+    .form = "",
+    .help = "eight columns after eight by Viterbi's algorithm, their errors fed forward",
+    QP_OP_LIST(tunable, fed_tunable),
+    QP_OP_LIST(constant, fed_constant),
+    .values = fed_values,
+    .check = check_fed,
+    .size = size_fed,
     .hole = {QP_HOLES_OF_ALL},
 };

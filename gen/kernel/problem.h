@@ -37,7 +37,8 @@ enum {
   X(PICK, "pick", false, false, false, false)                                                      \
   X(COMBINE, "combine", false, false, false, false)                                                \
   X(PLAIN, "plain", false, false, false, false)                                                    \
-  X(EXPERTS_GLU, "experts-glu", true, true, false, true)
+  X(EXPERTS_GLU, "experts-glu", true, true, false, true)                                           \
+  X(ENCODE_FED, "encode-fed", true, false, false, false)
 
 /* Their names for a help text, as QP_OPS(QP_OP_WORD). */
 #define QP_OP_WORD(id, name, ...) name " "
@@ -78,6 +79,8 @@ typedef enum qp_dtype { QP_F16, QP_BF16, QP_F32 } qp_dtype;
 **          that a model adds up of its experts' outputs
 ** plain    Y[N,M] = X' W^T (+ bias) (+ residual)  of a W [M,K] that stays in 16 bits, of any M;
 **          X' is X, (offset + w) * X / rms(X), or activation(gate) * up
+** encode-fed   codes of W~[M,K], the errors of each eight columns fed forward into those behind
+**          (gen/encode/feedback.h); one segment, a trellis
 ** encode   codes of W~[M,K], given as the lanes' sequences (gen/spec/layout.h); one segment, which
 **          is no split
 ** X~ is X, or with 'rotate_fused' H (s * X).

@@ -3,6 +3,7 @@
 local out = {}
 for _, t in ipairs {
   {8,3,2}, {8,4,2}, {10,2,1}, {10,8,4}, {6,6,2}, {12,3,1}, {9,1,1}, {11,10,2}, {14,1,4},
+  {12,6,2}, {8,2,1},
 } do
   local window, step, dim = table.unpack(t)
   out[#out+1] = trellis {

@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void check_on(const char *device, const char *quantizer) {
+static void check_by(const char *op, const char *device, const char *quantizer) {
   char command[1024], line[512], all[8192] = "";
-  snprintf(command, sizeof command, "%s/qpal check %s --op encode --device %s 2>&1", QP_BINARY_DIR,
-           quantizer, device);
+  snprintf(command, sizeof command, "%s/qpal check %s --op %s --device %s 2>&1", QP_BINARY_DIR,
+           quantizer, op, device);
   FILE *f = popen(command, "r");
   cr_assert_not_null(f);
   while (fgets(line, sizeof line, f))
@@ -17,6 +17,9 @@ static void check_on(const char *device, const char *quantizer) {
   cr_expect(strstr(all, "PASS") != NULL, "%s: %s", quantizer, all);
 }
 
+static void check_on(const char *device, const char *quantizer) {
+  check_by("encode", device, quantizer);
+}
 static void check(const char *quantizer) { check_on("sim:sm_90:2", quantizer); }
 
 /* More groups than threads, fewer, one, more than registers hold; one, two and four weights a step;
@@ -41,4 +44,14 @@ Test(encode_kernel, vectors_in_several_pieces_get_the_codes_of_the_cpu) {
 
 Test(encode_kernel, group_fields_that_turn_levels_around_are_those_of_the_cpu) {
   check(QP_SOURCE_DIR "/tests/kernel/encode_small.lua:falls4");
+}
+
+/* Paths that are given up and all that stay; two weights a step and one; before sm_90, too. */
+Test(encode_kernel, errors_of_small_trellises_are_fed_forward_as_by_the_cpu) {
+  static const char *const names[] = {"small12-6-2", "small8-2-1"};
+  char path[512];
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    snprintf(path, sizeof path, "%s/tests/kernel/encode_small.lua:%s", QP_SOURCE_DIR, names[i]);
+    check_by("encode-fed", i ? "sim:sm_90:2" : "sim:sm_80:2", path);
+  }
 }

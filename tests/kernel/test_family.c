@@ -61,7 +61,7 @@ Test(family, every_operation_has_one) {
 
 Test(family, names_tags_and_templates_are_unique_and_there) {
   open_families();
-  cr_expect_eq(qp_families_count(families), 25);
+  cr_expect_eq(qp_families_count(families), 26);
   for (size_t i = 0; i < qp_families_count(families); i++) {
     const qp_family *f = qp_families_get(families, i);
     const char *text;

@@ -2,6 +2,9 @@
 /* qpal quantize --device: what encode kernels write is what the threads write, byte for byte. */
 #include "tests/quantize/quantize_kit.h"
 
+#include <math.h>
+#include <sys/stat.h>
+
 /* Trellises small enough for the simulator. */
 static const char spec[] =
     "local function tiny(name, step)\n"
@@ -62,6 +65,39 @@ Test(quantize_device, trellises_and_splits) {
   expect_same(options, "\n1024 codes by kernels on sim"); /* 32 lanes, 64 columns, pairs */
 }
 
+#define OTHERS                                                                                     \
+  " --keep q_proj --keep k_proj --keep v_proj --keep o_proj --keep up_proj --keep gate_proj"
+
+/* Options for down_proj and a Hessian that is alike in neighbouring columns, so that errors are
+   passed on. */
+static const char *with_hessian(const char *quantizer) {
+  enum { COLUMNS = 96 };
+  static char options[1024];
+  float *h = malloc(sizeof *h * COLUMNS * COLUMNS); /* it is the file's */
+  pending p;
+  for (int i = 0; i < COLUMNS; i++)
+    for (int j = 0; j < COLUMNS; j++)
+      h[i * COLUMNS + j] = powf(0.95f, fabsf((float)(i - j))) + (i == j ? 0.1f : 0);
+  cr_assert_eq(mkdir(path("h"), 0777), 0);
+  pending_begin(&p, path("h/model.layers.0.mlp.down_proj.safetensors"));
+  pending_add(&p, "hessian", QP_TENSOR_F32, COLUMNS, COLUMNS, h);
+  pending_write(&p);
+  snprintf(options, sizeof options, "--quantizer '%s' --hessian '%s'" OTHERS, quantizer, path("h"));
+  return options;
+}
+
+/* A part of 64 columns, whose errors are passed on to the other one's 32. */
+Test(quantize_device, errors_of_trellises_and_splits_are_fed_forward) {
+  char quantizer[512];
+  snprintf(quantizer, sizeof quantizer, "%s:tiny", path("own.lua"));
+  expect_same(with_hessian(quantizer), "\n4096 codes by kernels on sim");
+}
+
+/* Errors of what is no trellis are fed forward by threads. */
+Test(quantize_device, scalars_with_a_hessian_are_encoded_by_threads) {
+  expect_same(with_hessian("nuq-3"), "\n0 codes by kernels on sim");
+}
+
 Test(quantize_device, vectors) {
   expect_same("--quantizer vq2-2 --keep mlp", "\n6144 codes by kernels on sim");
 }
@@ -80,15 +116,15 @@ Test(quantize_device, group_fields) {
 /* Two linears, whose codebooks are two. */
 Test(quantize_device, codebooks_of_the_linear) {
   char options[512];
-  snprintf(options, sizeof options,
-           "--quantizer '%s:own' --keep q_proj --keep o_proj --keep mlp", path("own.lua"));
+  snprintf(options, sizeof options, "--quantizer '%s:own' --keep q_proj --keep o_proj --keep mlp",
+           path("own.lua"));
   expect_same(options, "\n4096 codes by kernels on sim");
 }
 
 Test(quantize_device, codebooks_of_rows) {
   char options[512];
-  snprintf(options, sizeof options,
-           "--quantizer '%s:rows' --keep q_proj --keep o_proj --keep mlp", path("own.lua"));
+  snprintf(options, sizeof options, "--quantizer '%s:rows' --keep q_proj --keep o_proj --keep mlp",
+           path("own.lua"));
   expect_same(options, "\n4096 codes by kernels on sim");
 }
 

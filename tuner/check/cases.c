@@ -157,8 +157,8 @@ static void fused(qp_case_maker *m) {
   }
 }
 
-static bool can_encode(const qp_case_maker *m, const qp_problem *p) {
-  const qp_case_families *list = &m->of[QP_OP_ENCODE];
+static bool is_served(const qp_case_maker *m, const qp_problem *p) {
+  const qp_case_families *list = &m->of[p->op];
   for (size_t i = 0; i < list->count; i++)
     if (qp_family_serves(list->family[i], p)) return true;
   return false;
@@ -214,13 +214,30 @@ static void encoders(qp_case_maker *m) {
     const unsigned kind = encodes(q);
     p.segment[0].rows = m->w->rows ? m->w->rows : 48;
     p.columns = m->w->columns ? m->w->columns : q->fields ? q->group * 2 + 32 : 64;
-    if (!can_encode(m, &p) || (few && !trellis && q->window > LARGE_BITS)) continue;
+    if (!is_served(m, &p) || (few && !trellis && q->window > LARGE_BITS)) continue;
     if (met[kind]++ % (all ? each_of_all : each_of)[kind]) continue;
     const unsigned search = kind == ENCODES_FIELDS ? field_search_of(q, p.columns) : 0;
     if (!all && searches & search) continue;
     searches |= search;
     if (trellis) push_few_sequences(m, &p);
     if (!few || !trellis) qp_cases_push_each(m, &p);
+  }
+}
+
+/* Add trellises whose errors are fed forward, of which a block takes what all lanes of 32 rows do:
+   those named; of a whole palette the first alone and only where the operation is asked for, or
+   where all is covered some. */
+static void fed_encoders(qp_case_maker *m) {
+  enum { APART = 5 };
+  const bool all = m->w->coverage == QP_COVER_ALL, few = !all && m->w->quantizers > QP_CASE_KINDS;
+  unsigned met = 0;
+  for (size_t i = 0; i < m->w->quantizers && !(few && (met || !m->w->ops)); i++) {
+    qp_problem p = qp_cases_problem(m, QP_OP_ENCODE_FED, QP_F16, 1);
+    p.segments = 1;
+    p.segment[0].quantizer = m->w->quantizer[i];
+    p.segment[0].rows = m->w->rows ? m->w->rows : 16;
+    p.columns = m->w->columns ? m->w->columns : 96;
+    if (is_served(m, &p) && met++ % (all ? APART : 1) == 0) qp_cases_push_each(m, &p);
   }
 }
 
@@ -420,6 +437,7 @@ qp_status qp_cases_make(qp_families *families, const qp_case_wishes *wishes, qp_
   if ((!wishes->rows || of_rotations) && !wishes->batch) qp_cases_rotations(&m);
   qp_cases_pairs(&m);
   if (!wishes->batch) encoders(&m);
+  if (!wishes->batch) fed_encoders(&m);
   if (!wishes->batch) gathers(&m);
   if (!wishes->rows && !wishes->batch) qp_cases_decoders(&m);
   if (!wishes->rows && !wishes->columns) qp_cases_routes(&m);

@@ -335,6 +335,7 @@ static const qp_op_check checks[QP_OP_COUNT] = {
                       .no_outputs = true,
                       .outputs = check_gathered},
     [QP_OP_ENCODE] = {.whole = qp_verify_encode},
+    [QP_OP_ENCODE_FED] = {.whole = qp_verify_encode_fed},
     [QP_OP_ROUTE] = {.inputs = qp_check_route_inputs, .outputs = qp_check_route_outputs},
     [QP_OP_EXPERTS] = {.inputs = qp_check_experts_inputs,
                        .outputs = check_segments,

@@ -217,5 +217,8 @@ void qp_check_decoder_release(qp_check *c);
    device's. */
 qp_status qp_verify_encode(qp_device *dev, const qp_kernel *kernel, const qp_compiled *compiled,
                            uint64_t seed, qp_verdict *v, qp_error *err);
+/* The same of a kernel that feeds errors forward (verify_encode_fed.c). */
+qp_status qp_verify_encode_fed(qp_device *dev, const qp_kernel *kernel, const qp_compiled *compiled,
+                               uint64_t seed, qp_verdict *v, qp_error *err);
 
 #endif

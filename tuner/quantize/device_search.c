@@ -13,7 +13,17 @@
 #include "runtime/half.h"
 
 /* Buffers that are kept from search to search. */
-enum { ROOM_TARGETS, ROOM_TABLES, ROOM_CODES, ROOM_START, ROOM_WORKSPACE, ROOMS };
+enum {
+  ROOM_TARGETS,
+  ROOM_TABLES,
+  ROOM_CODES,
+  ROOM_START,
+  ROOM_WORKSPACE,
+  ROOM_ERRORS,
+  ROOM_FACTOR,
+  ROOM_UNITS,
+  ROOMS
+};
 
 typedef struct room {
   qp_devptr at;
@@ -25,6 +35,7 @@ typedef struct searcher {
   struct searcher *next;
   const qp_quantizer *quantizer;
   unsigned columns;
+  qp_op op;
   qp_status none; /* why there is no kernel */
   qp_kernel kernel;
   qp_module *module;
@@ -94,6 +105,47 @@ void *qp_device_search_targets(const qp_coder *c, size_t n, const float *targets
   return out;
 }
 
+void *qp_device_search_values(const qp_coder *c, size_t *bytes) {
+  const size_t n = (size_t)c->states * c->quantizer->dim;
+  uint16_t *halves = malloc(sizeof *halves * n);
+  *bytes = sizeof *halves * n;
+  for (size_t i = 0; halves && i < n; i++) halves[i] = qp_float_to_half(c->values[i]);
+  return halves;
+}
+
+/* Two numbers of 32 bits, the first one in the lower half. */
+static uint64_t word_of(const void *low, const void *high) {
+  uint32_t half[2];
+  memcpy(&half[0], low, sizeof half[0]);
+  memcpy(&half[1], high, sizeof half[1]);
+  return half[0] | (uint64_t)half[1] << 32;
+}
+
+void qp_device_search_words(const qp_coder *c, unsigned first, unsigned all, qp_arguments *out) {
+  const qp_metric *m = &c->trellis.metric;
+  const float edge = (float)m->edge, unit = QP_UNIT * (float)(1 << m->doublings);
+  const uint32_t kept = qp_trellis_kept_ahead(&c->trellis);
+  out->metric = word_of(&m->scale, &edge);
+  out->paths = word_of(&unit, &kept);
+  out->part = word_of(&first, &all);
+}
+
+qp_status qp_device_search_factor(qp_device *dev, const qp_feedback *f, qp_devptr to,
+                                  qp_error *err) {
+  enum { ROWS = 64 };
+  const size_t n = f->columns;
+  int32_t *some = malloc(sizeof *some * ROWS * n);
+  if (!some) return qp_fail(err, QP_E_NOMEM, "no memory for rows of a Hessian's factor");
+  qp_status status = QP_OK;
+  for (size_t row = 0; row < n && !status; row += ROWS) {
+    const size_t cells = n * (n - row < ROWS ? n - row : ROWS);
+    for (size_t i = 0; i < cells; i++) some[i] = (int32_t)f->unit[row * n + i];
+    status = qp_device_upload(dev, to + sizeof *some * row * n, some, sizeof *some * cells, err);
+  }
+  free(some);
+  return status;
+}
+
 /* ---- Kernels ---- */
 
 static qp_status load_kernel(qp_device_search *s, searcher *k, qp_error *err) {
@@ -116,7 +168,7 @@ static qp_status load_kernel(qp_device_search *s, searcher *k, qp_error *err) {
 
 static qp_status make_kernel(qp_device_search *s, const qp_stream *stream, searcher *k,
                              qp_error *err) {
-  qp_problem problem = {.op = QP_OP_ENCODE,
+  qp_problem problem = {.op = k->op,
                         .segments = 1,
                         .columns = stream->columns,
                         .batch = 1,
@@ -134,15 +186,16 @@ static qp_status make_kernel(qp_device_search *s, const qp_stream *stream, searc
   return status ? status : load_kernel(s, k, err);
 }
 
-static qp_status find_searcher(qp_device_search *s, const qp_stream *stream, searcher **out,
-                               qp_error *err) {
+static qp_status find_searcher(qp_device_search *s, qp_op op, const qp_stream *stream,
+                               searcher **out, qp_error *err) {
   const qp_quantizer *q = stream->quantizer;
   for (searcher *k = s->searchers; k; k = k->next)
-    if (k->quantizer == q && k->columns == stream->columns) return *out = k, k->none;
+    if (k->quantizer == q && k->columns == stream->columns && k->op == op) return *out = k, k->none;
   searcher *k = calloc(1, sizeof *k);
   if (!k) return qp_fail(err, QP_E_NOMEM, "no memory for a kernel");
   k->quantizer = q;
   k->columns = stream->columns;
+  k->op = op;
   qp_status status = make_kernel(s, stream, k, err);
   if (status && !k->none) {
     if (k->module) qp_device_unload(s->dev, k->module);
@@ -252,7 +305,7 @@ static qp_status search(void *context, const qp_coder *coder, const qp_stream *s
   const amounts n = amounts_of(coder, stream, in->sequences);
   const size_t beside = n.fields ? n.fields : n.sequences;
   searcher *k = NULL;
-  qp_status status = find_searcher(s, stream, &k, err);
+  qp_status status = find_searcher(s, QP_OP_ENCODE, stream, &k, err);
   if (status) return status;
   qp_arguments a = {.rows = (unsigned)n.sequences};
   status = put_tables(s, coder, k, &n, in->tables, &a.table, err);
@@ -270,6 +323,61 @@ static qp_status search(void *context, const qp_coder *coder, const qp_stream *s
                 : QP_OK;
 }
 
+/* ---- With error feedback ---- */
+
+/* U and the units of its sums, for a linear. */
+static qp_status put_factor(qp_device_search *s, const qp_feedback *f, qp_arguments *a,
+                            qp_error *err) {
+  const size_t n = f->columns;
+  qp_status status = need(s, ROOM_FACTOR, sizeof(int32_t) * n * n, &a->factor, err);
+  if (!status) status = need(s, ROOM_UNITS, sizeof *f->scale * n, &a->sum_unit, err);
+  if (!status) status = qp_device_search_factor(s->dev, f, a->factor, err);
+  return status ? status
+                : qp_device_upload(s->dev, a->sum_unit, f->scale, sizeof *f->scale * n, err);
+}
+
+static qp_status put_values(qp_device_search *s, const qp_coder *coder, qp_devptr *out,
+                            qp_error *err) {
+  size_t bytes = 0;
+  void *values = qp_device_search_values(coder, &bytes);
+  qp_status status = values ? need(s, ROOM_TABLES, bytes, out, err)
+                            : qp_fail(err, QP_E_NOMEM, "no memory for a table");
+  if (!status) status = qp_device_upload(s->dev, *out, values, bytes, err);
+  free(values);
+  return status;
+}
+
+static qp_status feed(void *context, const qp_coder *coder, const qp_stream *stream,
+                      const qp_encode_feed *in, qp_error *err) {
+  qp_device_search *s = context;
+  const size_t rows = QP_GROUP_ROWS * in->groups, all = in->feedback->columns;
+  const size_t codes = rows * stream->superblocks * stream->period.steps;
+  const size_t errors = sizeof *in->errors * rows * all;
+  const size_t targets = sizeof *in->targets * rows * stream->columns;
+  searcher *k = NULL;
+  qp_status status = find_searcher(s, QP_OP_ENCODE_FED, stream, &k, err);
+  if (status) return status;
+  qp_arguments a = {.rows = in->groups};
+  qp_device_search_words(coder, in->first, (unsigned)all, &a);
+  status = put_table(s, coder, k, err);
+  a.table = k->table;
+  if (!status) status = put_values(s, coder, &a.values, err);
+  if (!status) status = put_factor(s, in->feedback, &a, err);
+  if (!status) status = need(s, ROOM_TARGETS, targets, &a.x, err);
+  if (!status) status = need(s, ROOM_CODES, sizeof *in->codes * codes, &a.y, err);
+  if (!status) status = need(s, ROOM_ERRORS, errors, &a.errors, err);
+  if (!status) status = need(s, ROOM_WORKSPACE, k->kernel.workspace_bytes, &a.workspace, err);
+  if (!status) status = qp_device_upload(s->dev, a.x, in->targets, targets, err);
+  if (!status && in->first) status = qp_device_upload(s->dev, a.errors, in->errors, errors, err);
+  if (!status) status = launch(s, k, &a, err);
+  if (!status) status = qp_device_download(s->dev, in->codes, a.y, sizeof *in->codes * codes, err);
+  if (!status && in->first + stream->columns < all)
+    status = qp_device_download(s->dev, in->errors, a.errors, errors, err);
+  if (!status) s->codes += codes;
+  return status ? qp_fail_prefix(err, status, "encoding %s on the device", stream->quantizer->name)
+                : QP_OK;
+}
+
 /* ---- Opening ---- */
 
 qp_status qp_device_search_open(const char *device, unsigned arch, unsigned sm_count,
@@ -278,7 +386,7 @@ qp_status qp_device_search_open(const char *device, unsigned arch, unsigned sm_c
   qp_device_search *s = calloc(1, sizeof *s);
   if (!s) return qp_fail(err, QP_E_NOMEM, "no memory for a device");
   *s = (qp_device_search){.families = families, .arch = arch, .sm_count = sm_count};
-  s->hook = (qp_encode_searcher){.context = s, .search = search};
+  s->hook = (qp_encode_searcher){.context = s, .search = search, .feed = feed};
   qp_status status =
       qp_compiler_open(&compile, &s->compiler, err); /* forks: before a driver is open */
   if (!status) status = qp_device_open(device, &s->dev, err);

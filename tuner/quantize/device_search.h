@@ -5,8 +5,11 @@
 
 #include "gen/encode/coder.h"
 #include "gen/encode/encode.h"
+#include "gen/encode/feedback.h"
 #include "gen/kernel/family.h"
 #include "gen/kernel/kernel.h"
+#include "runtime/arguments.h"
+#include "runtime/device.h"
 #include "runtime/status.h"
 
 typedef struct qp_device_search qp_device_search;
@@ -46,5 +49,13 @@ void *qp_device_search_table(const qp_coder *coder, const qp_kernel *kernel, siz
 ** memory.
 */
 void *qp_device_search_targets(const qp_coder *coder, size_t n, const float *targets);
+
+/* The same for kernels that feed errors forward: fp16 [2^window][dim] of what states decode to, and
+   the words of their arithmetic and of the columns of 'first' of all. */
+void *qp_device_search_values(const qp_coder *coder, size_t *bytes);
+void qp_device_search_words(const qp_coder *coder, unsigned first, unsigned all, qp_arguments *out);
+/* Put U as whole numbers to 'to' [columns][columns]. */
+qp_status qp_device_search_factor(qp_device *dev, const qp_feedback *f, qp_devptr to,
+                                  qp_error *err);
 
 #endif
