@@ -2,6 +2,7 @@
 /* Block-LDLQ. */
 #include "gen/encode/feedback.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -23,8 +24,10 @@ static double mean_diagonal(unsigned n, const float *h) {
   return mean;
 }
 
-qp_status qp_feedback_check(unsigned n, const float *h, qp_error *err) {
-  const double mean = mean_diagonal(n, h);
+qp_status qp_feedback_check(unsigned columns, const float *hessian, qp_error *err) {
+  const float *h = hessian;
+  const size_t n = columns;
+  const double mean = mean_diagonal(columns, hessian);
   if (!(mean >= 0) || isinf(mean)) {
     return qp_fail(err, QP_E_ARG, "Hessian: the mean of its diagonal is %g; should be positive",
                    mean);
@@ -43,11 +46,11 @@ qp_status qp_feedback_check(unsigned n, const float *h, qp_error *err) {
 }
 
 /* Copy H, damped, in double precision and in reverse order of rows and columns. */
-static void reversed_copy(unsigned n, const float *h, double damping, double *a) {
-  const size_t all = (size_t)n * n;
-  const double more = damping * mean_diagonal(n, h);
-  for (size_t i = 0; i < all; i++) a[all - 1 - i] = (double)h[i];
-  for (size_t i = 0; i < n; i++) a[i * n + i] += more;
+static void reversed_copy(size_t n, const float *h, double more, double *a) {
+  const float *last = h + n * n - 1;
+  for (size_t i = 0; i < n; i++)
+    for (size_t k = 0; k < n; k++)
+      a[i * n + k] = (double)*(last - (i * n + k)) + (i == k ? more : 0);
 }
 
 static void reverse(double *a, size_t n) {
@@ -79,10 +82,10 @@ static qp_status cholesky(qp_feedback *f, double damping, double *a, qp_error *e
   const int n = (int)f->columns;
   for (;; damping = fmax(10 * damping, 1. / LEAST)) {
     int info = 0;
-    reversed_copy(f->columns, f->hessian, damping, a);
-    f->blas->dpotrf("L", &n, a, &n, &info);
     f->damping = damping;
     f->added = damping * mean_diagonal(f->columns, f->hessian);
+    reversed_copy(f->columns, f->hessian, f->added, a);
+    f->blas->dpotrf("L", &n, a, &n, &info);
     if (!info) return reverse(a, (size_t)n * (size_t)n), QP_OK;
     if (!isfinite(f->added))
       return qp_fail(err, QP_E_ARG,
@@ -149,6 +152,7 @@ static void make_unit(qp_feedback *f, float *scratch) {
 qp_status qp_feedback_make(qp_feedback *out, unsigned columns, const float *hessian, double damping,
                            unsigned *edge, unsigned blocks, qp_error *err) {
   qp_feedback f = {.columns = columns, .hessian = hessian, .edge = edge, .blocks = blocks};
+  assert(columns);
   qp_status status = qp_blas_open(&f.blas, err);
   const bool feeds = !status && mean_diagonal(columns, hessian) > 0;
   const size_t cells = (size_t)columns * columns;
