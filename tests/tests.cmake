@@ -26,13 +26,13 @@ set(computes test_encode test_trellis test_nested test_trellis_table test_fields
   test_lower test_reference test_layout test_vector_math test_attention test_backward test_calibrate
   test_quantize test_sparse test_steady test_plan_solve test_choose test_products test_passes test_tokenizer)
 
-# Labels, by which presets choose their tests.  threads: what starts threads, in the test or in the
-# command that it runs; the thread sanitizer builds and runs these alone.  kernels: what judges
-# kernels or numbers, one after the other by the same C code, which other tests run, too; builds that
-# look at the C code leave these out (debug, asan).
-set(threads test_attention test_backward test_book_fit test_codebook test_evaluate test_forward
-  test_library test_lua_host test_moments test_refine test_residual test_rotate test_settle
-  test_sparse test_unpack)
+# Labels, by which presets choose their tests.  threads: what asks for several threads, as its source
+# says, or starts as many as there are CPUs; the thread sanitizer builds and runs these alone.
+# kernels: what judges kernels or numbers, one after the other by the same C code, which other tests
+# run, too; text: what reads sources.  Builds that look at the C code leave these two out (debug,
+# asan).
+set(threads test_codebook test_rotate test_unpack)
+set(asks_for_threads "pthread_create|qp_parallel_open|threads = [2-9]|--threads [2-9]")
 set(kernels test_cost test_generator_breaks)
 add_custom_target(threads COMMENT "Tests that start threads are built")
 include(CheckLinkerFlag)
@@ -81,6 +81,10 @@ if(CRITERION_FOUND)
       ENVIRONMENT_MODIFICATION "${quick_environment}" TIMEOUT 600)
     if(name IN_LIST as_shipped)
       set_tests_properties(${name} PROPERTIES ENVIRONMENT_MODIFICATION "${test_environment}")
+    endif()
+    file(STRINGS ${source} asks REGEX ${asks_for_threads} LIMIT_COUNT 1)
+    if(asks)
+      list(APPEND threads ${name})
     endif()
     foreach(label threads kernels)
       if(name IN_LIST ${label})
@@ -212,6 +216,7 @@ endif()
 add_test(NAME includes COMMAND ${PROJECT_SOURCE_DIR}/tests/includes/run)
 add_test(NAME lengths COMMAND ${PROJECT_SOURCE_DIR}/tests/includes/lengths)
 add_test(NAME includes_breaks COMMAND ${PROJECT_SOURCE_DIR}/tests/includes/breaks)
+set_tests_properties(includes lengths includes_breaks PROPERTIES LABELS text)
 
 # Tuning in shards, also on a cluster where Slurm is installed.
 if(TARGET qpal AND NOT QPAL_ANALYZE)
