@@ -33,7 +33,7 @@ set(computes test_encode test_trellis test_nested test_trellis_table test_fields
 # asan).
 set(threads test_codebook test_rotate test_unpack)
 set(asks_for_threads "pthread_create|qp_parallel_open|threads = [2-9]|--threads [2-9]")
-set(kernels test_cost test_generator_breaks)
+set(kernels test_cost test_encode_kernel test_generator_breaks)
 add_custom_target(threads COMMENT "Tests that start threads are built")
 include(CheckLinkerFlag)
 check_linker_flag(C -fuse-ld=gold LINKER_IS_GOLD)

@@ -123,7 +123,8 @@ static uint32_t mxfp4_code(const qp_packing *p, uint64_t row, uint64_t column) {
 
 static float mxfp4_number(const qp_packing *p, uint64_t row, uint64_t column, const char *field) {
   (void)field;
-  return (float)p->scales->data[(row * p->columns + column) / p->group];
+  const uint64_t group = (row * p->columns + column) / p->group;
+  return (float)p->scales->data[group];
 }
 
 const qp_packing_codes qp_mxfp4_codes = {mxfp4_quantizer, mxfp4_code, mxfp4_number, NULL};
@@ -141,7 +142,8 @@ qp_status qp_gpt_oss_open(qp_packing *p, const qp_packing_config *c, qp_error *e
   if (t->dims != 4 || t->shape[3] != 16 || !t->elements)
     return qp_fail(err, QP_E_ARG, "%s: %u dimensions: experts, rows, columns / 32, 16 are needed",
                    qp_packing_where(p, CODES, where), t->dims);
-  if (s->type != QP_TENSOR_U8 || s->dims != 3 || memcmp(s->shape, t->shape, 3 * sizeof *t->shape))
+  if (s->type != QP_TENSOR_U8 || s->dims != 3 ||
+      memcmp(s->shape, t->shape, 3 * sizeof *t->shape) != 0)
     return qp_fail(
         err, QP_E_ARG, "%s: %s of %u dimensions: U8, and the first three of '%s', are needed",
         qp_packing_where(p, SCALES, where), qp_tensor_type_name(s->type), s->dims, t->name);

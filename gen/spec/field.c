@@ -22,7 +22,7 @@ static double signed_number(uint32_t raw, unsigned bits) {
 
 /* The exponent's lowest bit is 2^-6; an exponent of zero has no leading one. */
 static double e4m3_number(uint32_t raw) {
-  const int exponent = raw >> 3 & 15, fraction = raw & 7;
+  const int exponent = (int)(raw >> 3 & 15), fraction = (int)(raw & 7);
   const double magnitude = exponent ? ldexp(8 + fraction, exponent - 10) : ldexp(fraction, -9);
   if ((raw & 0x7f) == 0x7f) return NAN;
   return raw & 0x80 ? -magnitude : magnitude;

@@ -67,7 +67,7 @@ static unsigned count_choices(const char *pattern, size_t bytes) {
   bool in_set = false;
   for (size_t i = 0; i < bytes; i++) {
     if (pattern[i] == '%') {
-      const char next = !in_set && i + 1 < bytes ? pattern[i + 1] : 0;
+      const int next = !in_set && i + 1 < bytes ? pattern[i + 1] : 0;
       choices += next == 'b' || (next >= '1' && next <= '9');
       i += next == 'b' ? 3 : 1; /* %bxy, else %x */
     } else if (pattern[i] == '[' || pattern[i] == ']') {

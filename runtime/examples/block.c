@@ -198,13 +198,13 @@ static void write_outputs(const engine *e, const char *path) {
   size_t n = (size_t)sprintf(header, "{");
   for (unsigned i = 0; i < e->outputs; i++) {
     const output *o = &e->output[i];
-    const uint64_t bytes = 2 * o->rows * o->columns;
+    const uint64_t bytes = 2 * o->rows * o->columns, end = at + bytes;
     n += (size_t)sprintf(
         header + n,
         "%s\"%s\":{\"dtype\":\"F16\",\"shape\":[%llu,%llu],\"data_offsets\":[%llu,%llu]}",
         i ? "," : "", o->name, (unsigned long long)o->rows, (unsigned long long)o->columns,
-        (unsigned long long)at, (unsigned long long)(at + bytes));
-    at += bytes;
+        (unsigned long long)at, (unsigned long long)end);
+    at = end;
   }
   n += (size_t)sprintf(header + n, "}");
   while (n % 8) header[n++] = ' ';

@@ -127,8 +127,9 @@ static qp_chart_plot plot_of(const drawing *d, unsigned k, double top, char *tit
   for (unsigned i = 0; i < r->segments && n < size; i++)
     n += (size_t)snprintf(title + n, size - n, "%s%u", i ? "+" : "", r->segment[i].rows);
   if (n < size) snprintf(title + n, size - n, " x %u, batch %u", r->columns, r->batch);
-  return (qp_chart_plot){.x = k % d->grid.across * d->grid.width + LEFT,
-                         .y = top + k / d->grid.across * d->grid.height + TOP,
+  const unsigned row = (unsigned)k / d->grid.across, column = (unsigned)k % d->grid.across;
+  return (qp_chart_plot){.x = column * d->grid.width + LEFT,
+                         .y = top + row * d->grid.height + TOP,
                          .width = d->grid.width - LEFT - 24,
                          .height = d->grid.height - TOP - BELOW,
                          .title = title,

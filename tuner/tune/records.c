@@ -341,8 +341,8 @@ static int by_line(const void *a, const void *b) {
   return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-qp_status qp_records_print(const qp_records *r, char **out, size_t *bytes, qp_error *err) {
-  qp_text text = {0};
+qp_status qp_records_print(const qp_records *r, char **text, size_t *bytes, qp_error *err) {
+  qp_text all = {0};
   char **line = calloc(r->count + 1, sizeof *line);
   size_t n = 0;
   for (; line && n < r->count; n++)
@@ -354,17 +354,17 @@ qp_status qp_records_print(const qp_records *r, char **out, size_t *bytes, qp_er
   cJSON_AddStringToObject(head, "gpu", r->gpu);
   char *first = cJSON_PrintUnformatted(head);
   cJSON_Delete(head);
-  if (first) qp_text_add(&text, "%s\n", first);
+  if (first) qp_text_add(&all, "%s\n", first);
   cJSON_free(first);
   if (ok && n) qsort(line, n, sizeof *line, by_line);
   for (size_t i = 0; i < n && ok; i++)
-    if (!i || strcmp(line[i], line[i - 1]) != 0) qp_text_add(&text, "%s\n", line[i]);
+    if (!i || strcmp(line[i], line[i - 1]) != 0) qp_text_add(&all, "%s\n", line[i]);
   for (size_t i = 0; line && i < n; i++) cJSON_free(line[i]);
   free(line);
-  *bytes = text.length;
-  char *whole = qp_text_take(&text);
+  *bytes = all.length;
+  char *whole = qp_text_take(&all);
   if (!ok || !whole) return free(whole), qp_fail(err, QP_E_NOMEM, "no memory for records");
-  *out = whole;
+  *text = whole;
   return QP_OK;
 }
 
