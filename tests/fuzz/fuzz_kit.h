@@ -51,9 +51,14 @@ static inline void write_bytes(const char *path, const void *data, size_t size) 
   close(file);
 }
 
-/* A path of this process' own: "/tmp/fuzz-PID" and 'end'. */
+/* Where files lie: in memory where that can be had; much is brought to the disk for each input. */
+static inline const char *files_folder(void) {
+  return access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm";
+}
+
+/* A path of this process' own: "fuzz-PID" and 'end' in that folder. */
 static inline void own_path(char *out, size_t size, const char *end) {
-  snprintf(out, size, "/tmp/fuzz-%ld%s", (long)getpid(), end);
+  snprintf(out, size, "%s/fuzz-%ld%s", files_folder(), (long)getpid(), end);
 }
 
 /* ---- A library ---- */

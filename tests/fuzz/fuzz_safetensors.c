@@ -23,13 +23,11 @@ static void remove_folder(void) {
 
 static void begin(void) {
   unsigned char file[8 + sizeof header - 1 + 12] = {sizeof header - 1};
-  snprintf(folder, sizeof folder, "/tmp/fuzz-safetensors-XXXXXX");
+  snprintf(folder, sizeof folder, "%s/fuzz-safetensors-XXXXXX", files_folder());
   if (!mkdtemp(folder)) abort();
   snprintf(shard, sizeof shard, "%s/x.safetensors", folder);
   snprintf(list, sizeof list, "%s/model.safetensors.index.json", folder);
-  /* in memory where that can be had: it is brought to the disk each time */
-  const char *shm = access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm";
-  snprintf(copy, sizeof copy, "%s/fuzz-%ld.safetensors", shm, (long)getpid());
+  own_path(copy, sizeof copy, ".safetensors");
   memcpy(file + 8, header, sizeof header - 1);
   write_bytes(shard, file, sizeof file);
   atexit(remove_folder);
