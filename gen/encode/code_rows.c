@@ -45,12 +45,18 @@ static void free_numbering(numbering *n) {
   free(n->place);
 }
 
-/* Find the number of the 'bytes' bytes at base + place * bytes; NONE: there are too many. */
+/* Find the number of the 'bytes' bytes, whole words, at base + place * bytes; NONE: there are too
+   many. */
 static uint32_t number_of(numbering *n, const void *base, size_t bytes, size_t place) {
   const unsigned char *at = (const unsigned char *)base + place * bytes;
   uint64_t hash = 0xcbf29ce484222325;
-  for (size_t i = 0; i < bytes; i++) hash = (hash ^ at[i]) * 0x100000001b3;
-  for (size_t i = hash ^ hash >> 29;; i++) {
+  for (size_t i = 0; i < bytes; i += sizeof(uint32_t)) {
+    uint32_t word;
+    memcpy(&word, at + i, sizeof word);
+    hash = (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+    hash ^= hash >> 32;
+  }
+  for (size_t i = hash;; i++) {
     uint32_t *slot = &n->slot[i & (n->slots - 1)];
     if (!*slot && n->count == n->most) return NONE;
     if (!*slot) {
@@ -334,9 +340,20 @@ qp_status qp_code_rows_make_table(qp_code_rows *out, const qp_code_rows_of *of, 
   return QP_OK;
 }
 
+qp_status qp_code_rows_narrow(qp_code_rows *r, const qp_code_rows_of *of, qp_error *err) {
+  const size_t n = (size_t)groups_of(of) * r->windows;
+  if (!r->pool || r->size > UINT16_MAX) return QP_OK;
+  r->near = malloc(sizeof *r->near * n);
+  if (!r->near)
+    return qp_fail(err, QP_E_NOMEM, "no memory for a trellis of 2^%u states", of->window);
+  for (size_t i = 0; i < n; i++) r->near[i] = (uint16_t)r->offset[i];
+  return QP_OK;
+}
+
 void qp_code_rows_free(qp_code_rows *r) {
   free(r->pool);
   free(r->offset);
+  free(r->near);
   free(r->table);
   *r = (qp_code_rows){0};
 }

@@ -32,6 +32,7 @@ typedef struct qp_code_rows {
                        instead */
   int16_t *pool;    /* t^ [dim][size] */
   uint32_t *offset; /* [groups][windows], into the pool */
+  uint16_t *near;   /* the same where the pool is small, else NULL; see qp_code_rows_narrow */
   int16_t *table;   /* t^ [groups][fan / 16 or 1][dim][16] */
 } qp_code_rows;
 
@@ -48,6 +49,8 @@ qp_status qp_code_rows_make_strips(qp_code_rows *out, const qp_code_rows_of *of,
                                    qp_error *err);
 /* Make a table of all rows.  QP_E_NOMEM. */
 qp_status qp_code_rows_make_table(qp_code_rows *out, const qp_code_rows_of *of, qp_error *err);
+/* Make 'near', where that can be.  QP_E_NOMEM. */
+qp_status qp_code_rows_narrow(qp_code_rows *r, const qp_code_rows_of *of, qp_error *err);
 void qp_code_rows_free(qp_code_rows *r);
 
 #endif

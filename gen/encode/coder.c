@@ -132,6 +132,9 @@ size_t qp_coder_bytes(const qp_coder *c) {
   const size_t value = c->values ? sizeof *c->values : 0;
   switch (c->kind) {
   case QP_CODER_TRELLIS: /* The table of the trellis, by group, by tile or by row. */
+    if (c->trellis.width)
+      return weights * (value + (c->trellis.rows.table ? sizeof(int16_t) : 0)) +
+             c->trellis.rows.windows * (size_t)c->trellis.groups * sizeof(uint32_t);
     return weights *
            (value + (c->trellis.table && c->trellis.rows.table ? 3 : 2) * sizeof(int16_t));
   case QP_CODER_FIELDS: return 0;

@@ -26,8 +26,8 @@ enum {
   FINE_WEIGHTS = 32768, /* weights for trellises */
   USUAL_WINDOW = 16,    /* each bit beyond doubles the time, so it halves the sample, */
   MOST_HALVINGS = 3,    /* at most so often */
-  BEAM_AS_WINDOW = 18,  /* a narrow beam takes as long */
-  NARROWER = 16,
+  BEAM_AS_WINDOW = 17,  /* a narrow beam takes as long */
+  NARROWER = 4,
   FINE_CODE_WEIGHTS = 1 << 20, /* weights for codes by themselves: they are quick, and high rates
                                   feel the tail */
   MOST_COMPARED_BITS = 32,     /* fewer where each weight is compared with so many codes */
@@ -145,7 +145,8 @@ static qp_status find_valley(const qp_coder *coder, const double *fraction, unsi
     scale *= 1.125;
   }
   set_sample(&v, fine);
-  const double width[] = {0.12, 0.04};
+  /* Of a few weights coded by a beam depths are too rough for a valley as narrow as others'. */
+  const double width[] = {0.12, coder->trellis.width ? 0.08 : 0.04};
   for (unsigned k = 0; !status && k < 2; k++) {
     double x[3] = {best * (1 - width[k]), best, best * (1 + width[k])}, y[3] = {0};
     for (unsigned i = 0; !status && i < 3; i++) status = depth(&v, x[i], &y[i], err);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/encode/long_search.h"
 #include "gen/encode/trellis_push.h"
 #include "gen/encode/trellis_step.h"
 
@@ -46,8 +47,9 @@ struct qp_search {
   uint32_t stamp;
   qp_trellis_step step;
   qp_trellis_push push;
-  uint16_t *square; /* [rows.size] */
-  uint16_t *out;    /* [groups / fan][qp_push_stride] */
+  uint16_t *square;        /* [rows.size] */
+  uint16_t *out;           /* [groups / fan][qp_push_stride] */
+  qp_survivors *survivors; /* of a long window, in place of all that */
 };
 
 static size_t width_of(const qp_trellis *t) { return (size_t)t->tiles * LANES; }
@@ -86,6 +88,11 @@ qp_status qp_search_new(const qp_trellis *t, qp_search **out, qp_error *err) {
   qp_search *s = calloc(1, sizeof *s);
   if (!s) return qp_fail(err, QP_E_NOMEM, "out of memory");
   *out = s;
+  if (t->width) {
+    const qp_status status = qp_survivors_new(t, &s->survivors, err);
+    if (status) qp_search_free(s);
+    return status;
+  }
   bool ok = new_push(t, s);
   for (unsigned k = 0; ok && k < qp_trellis_sequences(t); k++) ok = new_flight(t, &s->flight[k]);
   s->alive = malloc(sizeof *s->alive * width);
@@ -115,6 +122,7 @@ void qp_search_free(qp_search *s) {
   free(s->renumber);
   free(s->square);
   free(s->out);
+  qp_survivors_free(s->survivors);
   free(s);
 }
 
@@ -129,20 +137,11 @@ static void settle(const qp_trellis *t, const qp_search *s, const flight *f, uin
   if (!t->pushed) s->step.turn(t, sums, f->sum);
 }
 
-/* Does a path that may begin anywhere begin in group g?  Where few are kept, in as many that are
-   spread over all. */
-static bool may_begin(const qp_trellis *t, uint32_t g) {
-  const uint32_t apart = t->width ? t->groups / t->width : 1;
-  return (g * UINT32_C(0x9e3779b1) >> 16) % apart == 0;
-}
-
 /* Every path begins in the start group, or in any. */
 static void begin(const qp_trellis *t, const qp_search *s, flight *f) {
   uint16_t *sums = before(t, f, 0);
   for (unsigned g = 0; g < width_of(t); g++)
-    sums[g] = (f->start < t->groups ? g % t->groups == f->start : may_begin(t, g % t->groups))
-                  ? 0
-                  : QP_NO_PATH;
+    sums[g] = f->start >= t->groups || g % t->groups == f->start ? 0 : QP_NO_PATH;
   settle(t, s, f, sums);
   f->told = 0;
   f->limit = FIRST_LIMIT;
@@ -523,9 +522,7 @@ static fleet fleet_of(const qp_trellis *t, qp_search *s, unsigned count, unsigne
   const unsigned kept = qp_trellis_kept_ahead(t);
   fleet all = {.count = count,
                .end = positions,
-               .pruned = t->width ? 0
-                         : kept   ? positions - r->ahead
-                                  : positions,
+               .pruned = kept ? positions - r->ahead : positions,
                .width = kept};
   for (unsigned k = 0; k < count; k++) {
     flight *f = all.flight[k] = &s->flight[k];
@@ -542,6 +539,11 @@ static fleet fleet_of(const qp_trellis *t, qp_search *s, unsigned count, unsigne
 
 void qp_trellis_seams(const qp_trellis *t, qp_search *s, unsigned count, unsigned steps,
                       unsigned around, const float *const *targets, uint32_t *start) {
+  if (t->width) {
+    for (unsigned k = 0; k < count; k++)
+      start[k] = qp_long_seam(t, s->survivors, targets[k], steps, around);
+    return;
+  }
   const run r = {.steps = steps, .first = steps - around, .target = targets};
   const fleet all = fleet_of(t, s, count, 2 * around, &r);
   advance(t, s, &all, 0, 2 * around, TELL_NOTHING, 0);
@@ -559,6 +561,12 @@ void qp_trellis_search(const qp_trellis *t, qp_search *s, qp_ends ends, unsigned
   assert((ends == QP_ENDS_BETWEEN) == (end != NULL));
   const bool open = ends == QP_ENDS_FREE || ends == QP_ENDS_FROM;
   uint32_t last[SEQUENCES];
+  if (t->width) {
+    for (unsigned k = 0; k < count; k++)
+      qp_long_search(t, s->survivors, ends, steps, ahead, targets[k], &start[k],
+                     end ? &end[k] : NULL, codes[k]);
+    return;
+  }
   if (ends == QP_ENDS_TIED) {
     qp_trellis_seams(t, s, count, steps, qp_trellis_seam(t->window, t->step, steps), targets,
                      start);

@@ -17,14 +17,6 @@ typedef struct qp_search qp_search;
 qp_status qp_search_new(const qp_trellis *t, qp_search **out, qp_error *err);
 void qp_search_free(qp_search *s);
 
-/* What is known about the ends of a run. */
-typedef enum qp_ends {
-  QP_ENDS_TIED,   /* circular: the bits before the first are the last ones (tail-biting) */
-  QP_ENDS_FREE,   /* any bits before the first */
-  QP_ENDS_FROM,   /* begins behind group start[k], ends anywhere */
-  QP_ENDS_BETWEEN /* begins behind group start[k], ends in group end[k] */
-} qp_ends;
-
 /*
 ** The codes of 'count' sequences (1 to qp_trellis_sequences) of 'steps' steps each:
 **   targets[k]  [steps][dim]: what is to be approached

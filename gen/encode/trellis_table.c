@@ -9,7 +9,6 @@ enum {
   LEAST_SPREAD = 16,          /* sums of a row, at least: they are repeated */
   KEPT = 8192,                /* steps whose sums are kept; fewer where they take much memory, */
   LEAST_KEPT = 512,           /* but no fewer than this, */
-  LONG_KEPT = 128,            /* and this many of a long window */
   FLIGHT_BYTES = 128 << 20,   /* most memory of the sums that one thread keeps */
   USUAL_CANDIDATES = 1 << 21, /* states of a step times its choices; twice as many for steps of few
                                  choices, */
@@ -20,7 +19,8 @@ enum {
   SMALL_TABLE = 1 << 20, /* bytes */
   STATES_A_SQUARE = 4,   /* at least, or strips are no gain */
   SEAM_MEMORIES = 24,    /* steps on each side of a seam, in those that a state remembers */
-  MOST_SEAM = 96
+  MOST_SEAM = 96,
+  MOST_LONG_SEAM = 64
 };
 
 static unsigned max_of(unsigned a, unsigned b) { return a > b ? a : b; }
@@ -41,7 +41,7 @@ void qp_trellis_set_width(qp_trellis *t, unsigned width) {
 }
 
 unsigned qp_trellis_seam(unsigned window, unsigned step, unsigned steps) {
-  const unsigned most = window > QP_TRELLIS_WINDOW ? LONG_KEPT / 2 : MOST_SEAM;
+  const unsigned most = window > QP_TRELLIS_WINDOW ? MOST_LONG_SEAM : MOST_SEAM;
   const unsigned wanted = SEAM_MEMORIES * ((window + step - 1) / step);
   const unsigned around = wanted < most ? wanted : most;
   return around < steps ? around : steps;
@@ -52,7 +52,7 @@ static unsigned kept_steps(const qp_trellis *t) {
   const size_t one = sizeof(uint16_t) * t->tiles * LANES * QP_TRELLIS_SEQUENCES;
   unsigned n = KEPT;
   while (n > LEAST_KEPT && n * one > FLIGHT_BYTES) n /= 2;
-  return t->width ? LONG_KEPT : n;
+  return n;
 }
 
 static qp_status check_sizes(unsigned window, unsigned step, unsigned dim, qp_error *err) {
@@ -102,26 +102,27 @@ static bool fill_tables(qp_trellis *t, const float *values) {
    small: going backward by that is as quick. */
 static bool is_pushed(const qp_trellis *t) {
   const size_t bytes = sizeof *t->table * t->groups * t->fan * t->dim;
-  return t->width || (t->rows.pool && (t->rows.span > QP_CODE_ROWS_LANES || bytes > SMALL_TABLE));
+  return t->rows.pool && (t->rows.span > QP_CODE_ROWS_LANES || bytes > SMALL_TABLE);
 }
 
 /* Strips where they are few; else a table, where paths are given up. */
 static qp_status make_rows(qp_trellis *t, const float *values, qp_error *err) {
   const qp_code_rows_of of = {t->window, t->step, t->dim, &t->metric, values};
-  const bool able = 2 * t->step <= t->window && t->step >= LEAST_PUSHED;
+  const bool able = 2 * t->step <= t->window && (t->step >= LEAST_PUSHED || t->width);
   const size_t states = (size_t)t->groups * t->fan;
   qp_status status = QP_OK;
   if (able) status = qp_code_rows_make_strips(&t->rows, &of, states / STATES_A_SQUARE, err);
   const bool looks_ahead = able && t->fan > QP_CODE_ROWS_LANES;
   if (!status && !t->rows.pool && (looks_ahead || t->width))
     status = qp_code_rows_make_table(&t->rows, &of, err);
+  if (!status && t->width) status = qp_code_rows_narrow(&t->rows, &of, err);
   t->pushed = is_pushed(t);
   return status;
 }
 
 static qp_status make_tables(qp_trellis *t, const float *values, qp_error *err) {
   qp_status status = make_rows(t, values, err);
-  if (!status && !fill_tables(t, values)) status = QP_E_NOMEM;
+  if (!status && !t->width && !fill_tables(t, values)) status = QP_E_NOMEM;
   if (!status) return QP_OK;
   const unsigned window = t->window;
   qp_trellis_free(t);

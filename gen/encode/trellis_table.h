@@ -34,9 +34,8 @@ enum {
 ** The choice j is the lowest of equals; on the way back it is found again from the sums of each
 ** step, which are kept.  In the first steps of a run that begins in a given group those choices
 ** alone count that come from it.
-** Of windows beyond QP_TRELLIS_WINDOW only the 'width' groups with the least sums survive each
-** step, up to twice as many, by a limit that is moved where it lets fewer or more through (the
-** T-algorithm, Simmons 1990); the sums of the others become 65535.  At 2 bits a weight, of 2^20
+** Of windows beyond QP_TRELLIS_WINDOW only about the 'width' groups with the least sums survive
+** each step (gen/encode/survivors.h), and are listed.  At 2 bits a weight, of 2^20
 ** groups, keeping a quarter loses 0.004 dB against keeping half, a sixteenth 0.03 dB; the window of
 ** 20 bits with all of its 2^16 groups loses 0.07 dB. */
 typedef struct qp_trellis {
@@ -50,7 +49,7 @@ typedef struct qp_trellis {
   unsigned kept;           /* steps whose sums are kept */
   int16_t *table;          /* t^ [tiles][fan][dim][32] of s = g' << step | j; NULL where steps are
                               pushed. */
-  int16_t *by_group;       /* t^ [groups][dim][fan] */
+  int16_t *by_group;       /* t^ [groups][dim][fan]; NULL where some paths are kept, as 'table' */
   qp_code_rows rows;       /* Rows of the states behind each group; empty where they serve
                               nothing. */
   bool pushed;             /* steps are made forward by 'rows', which is quicker */
@@ -78,5 +77,13 @@ void qp_trellis_set_width(qp_trellis *t, unsigned width);
 /* How many steps are looked at on each side of a circle's seam: many times as many as a state
    remembers. */
 unsigned qp_trellis_seam(unsigned window, unsigned step, unsigned steps);
+
+/* What is known about the ends of a run. */
+typedef enum qp_ends {
+  QP_ENDS_TIED,   /* circular: the bits before the first are the last ones (tail-biting) */
+  QP_ENDS_FREE,   /* any bits before the first */
+  QP_ENDS_FROM,   /* begins behind group start[k], ends anywhere */
+  QP_ENDS_BETWEEN /* begins behind group start[k], ends in group end[k] */
+} qp_ends;
 
 #endif

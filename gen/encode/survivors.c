@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: MIT */
+/*
+** Follows some of the paths of a trellis with a long window.  Survivors of a position stand in
+** order of their groups in a ring of positions; codes are found again from them on the way back.
+*/
+#include "gen/encode/survivors.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/encode/survivors_meet.h"
+#include "gen/encode/trellis_push.h"
+
+enum {
+  MOST_BYTES = 128 << 20, /* of the ring, for more positions than */
+  LEAST_KEPT = 160,
+  MOST_KEPT = 1024,
+  SAMPLED_ROWS = 256, /* of a position, which say where the limit is */
+  FIRST_REACH = 256,
+  AHEAD_SHARE = 4 /* of the paths, where they are but looked ahead at */
+};
+
+struct qp_survivors {
+  qp_trellis_push push;
+  qp_meet meet;
+  unsigned kept;       /* positions in the ring, but one */
+  size_t room;         /* survivors of a position */
+  uint32_t *path;      /* [kept + 1][room]: j << 16 | sum */
+  uint32_t *begin;     /* [kept + 1][rows + 1] */
+  uint32_t *now;       /* [room]: those of the position that comes next, which a cache keeps; */
+  uint32_t *now_begin; /* [rows + 1] */
+  uint16_t *square;    /* [rows.size] */
+  uint16_t *sample;    /* [rows that are sampled][fan filled up] */
+  uint64_t *found;     /* [room] */
+  uint32_t *count;     /* [fan] */
+  uint64_t *may, *all; /* codes that may come at a position, and all */
+  /* on the way back: groups, each once; of each survivor at the end the number of that which it
+     comes from; when each of the ring was met, and as which number */
+  uint32_t *alive, *renumber, *kin, *seen, *number;
+  uint32_t stamp;
+};
+
+typedef qp_survivors_progress progress;
+
+/* ---- Memory ---- */
+
+static unsigned rows_of(const qp_trellis *t) { return t->groups / t->fan; }
+static unsigned row_bits(const qp_trellis *t) { return t->window - 2 * t->step; }
+static unsigned words_of(const qp_trellis *t) { return t->fan < 64 ? 1 : t->fan / 64; }
+static unsigned least_of(unsigned a, unsigned b) { return a < b ? a : b; }
+
+static unsigned rows_apart(const qp_trellis *t) {
+  return rows_of(t) > SAMPLED_ROWS ? rows_of(t) / SAMPLED_ROWS : 1;
+}
+
+static void set_sizes(const qp_trellis *t, qp_survivors *s) {
+  s->room = t->width + t->width / 4 < t->groups ? t->width + t->width / 4 : t->groups;
+  const size_t one = sizeof *s->path * (s->room + rows_of(t) + 1);
+  s->kept = MOST_KEPT;
+  while (s->kept > LEAST_KEPT && s->kept * one > MOST_BYTES) s->kept -= LEAST_KEPT / 5;
+}
+
+static void *aligned(size_t bytes) { return aligned_alloc(64, (bytes + 63) & ~(size_t)63); }
+
+static bool new_ring(const qp_trellis *t, qp_survivors *s) {
+  const size_t slots = s->kept + 1, one = sizeof(uint32_t) * s->room;
+  s->path = malloc(one * slots);
+  s->begin = malloc(sizeof *s->begin * (rows_of(t) + 1) * slots);
+  s->now = malloc(one);
+  s->now_begin = malloc(sizeof *s->now_begin * (rows_of(t) + 1));
+  s->alive = malloc(one);
+  s->renumber = malloc(one);
+  s->kin = malloc(one);
+  s->number = malloc(one);
+  s->seen = calloc(s->room, sizeof *s->seen);
+  return s->path && s->begin && s->now && s->now_begin && s->alive && s->renumber && s->kin &&
+         s->number && s->seen;
+}
+
+qp_status qp_survivors_new(const qp_trellis *t, qp_survivors **out, qp_error *err) {
+  qp_survivors *s = *out = calloc(1, sizeof *s);
+  if (!s) return qp_fail(err, QP_E_NOMEM, "out of memory");
+  set_sizes(t, s);
+  s->push = qp_trellis_push_choose();
+  s->meet = qp_meet_choose();
+  s->square = aligned(sizeof *s->square * (t->rows.size + 1));
+  s->sample = aligned(sizeof *s->sample * (rows_of(t) / rows_apart(t)) * qp_push_stride(t));
+  s->found = malloc(sizeof *s->found * s->room);
+  s->count = malloc(sizeof *s->count * t->fan);
+  s->may = malloc(sizeof *s->may * words_of(t));
+  s->all = malloc(sizeof *s->all * words_of(t));
+  if (!new_ring(t, s) || !s->square || !s->sample || !s->found || !s->count || !s->may || !s->all) {
+    qp_survivors_free(s);
+    return qp_fail(err, QP_E_NOMEM, "no memory to search a trellis of 2^%u states", t->window);
+  }
+  memset(s->all, 0xff, sizeof *s->all * words_of(t));
+  return QP_OK;
+}
+
+void qp_survivors_free(qp_survivors *s) {
+  if (!s) return;
+  free(s->path);
+  free(s->begin);
+  free(s->now);
+  free(s->now_begin);
+  free(s->square);
+  free(s->sample);
+  free(s->found);
+  free(s->count);
+  free(s->may);
+  free(s->all);
+  free(s->alive);
+  free(s->renumber);
+  free(s->kin);
+  free(s->number);
+  free(s->seen);
+  free(s);
+}
+
+unsigned qp_survivors_room(const qp_survivors *s) { return s->kept; }
+
+/* ---- Survivors of a position ---- */
+
+static uint32_t *paths_at(const qp_survivors *s, unsigned at) {
+  return s->path + at % (s->kept + 1) * s->room;
+}
+
+static uint32_t *begins_at(const progress *p, unsigned at) {
+  return p->s->begin + (size_t)(at % (p->s->kept + 1)) * (rows_of(p->t) + 1);
+}
+
+unsigned qp_survivors_count(const progress *p) { return begins_at(p, p->at)[rows_of(p->t)]; }
+
+/* Bring those of the position that comes next to hand. */
+static void fetch(const progress *p) {
+  const size_t rows = rows_of(p->t);
+  memcpy(p->s->now_begin, begins_at(p, p->at), sizeof *p->s->now_begin * (rows + 1));
+  memcpy(p->s->now, paths_at(p->s, p->at), sizeof *p->s->now * p->s->now_begin[rows]);
+}
+
+/* Is the group one of about 'width' that are spread over all? */
+static bool may_begin(const qp_trellis *t, uint32_t g) {
+  const uint32_t apart = t->groups / t->width;
+  return (g * UINT32_C(0x9e3779b1) >> 16) % apart == 0;
+}
+
+void qp_survivors_begin(progress *p) {
+  const qp_trellis *t = p->t;
+  const uint32_t start = p->run->start;
+  p->at = p->told = 0;
+  p->base = 0;
+  p->reach = FIRST_REACH;
+  uint32_t *begin = begins_at(p, 0), *path = paths_at(p->s, 0), count = 0;
+  for (uint32_t g = 0; g < t->groups; g++) {
+    if (g % t->fan == 0) begin[g / t->fan] = count;
+    if ((start == QP_ANY_GROUP ? may_begin(t, g) : g == start) && count < p->s->room)
+      path[count++] = (g % t->fan) << 16;
+  }
+  begin[rows_of(t)] = count;
+  fetch(p);
+}
+
+static void set_x(const qp_trellis *t, const qp_survivors_run *run, unsigned at,
+                  int16_t x[QP_TRELLIS_DIM]) {
+  const unsigned step = (run->first + at) % run->circle;
+  for (unsigned i = 0; i < t->dim; i++)
+    x[i] = (int16_t)qp_metric_target(&t->metric, run->target[(size_t)step * t->dim + i]);
+}
+
+static unsigned square_behind(const qp_trellis *t, const int16_t *x, uint32_t group,
+                              uint32_t code) {
+  const qp_code_rows *r = &t->rows;
+  const size_t at = (size_t)group * r->windows + code / r->span;
+  unsigned v = 0;
+  for (size_t i = 0; i < t->dim; i++)
+    v += qp_metric_square(&t->metric, x[i],
+                          r->pool
+                              ? r->pool[i * r->size + r->offset[at] + code % r->span]
+                              : r->table[(at * t->dim + i) * QP_CODE_ROWS_LANES + code % r->span]);
+  return v;
+}
+
+unsigned qp_survivors_square(const qp_trellis *t, const qp_survivors_run *run, unsigned at,
+                             uint32_t group, uint32_t code) {
+  int16_t x[QP_TRELLIS_DIM];
+  set_x(t, run, at, x);
+  return square_behind(t, x, group, code);
+}
+
+/* ---- The way back ---- */
+
+/* Which survivor before a position a group behind it comes from: its number; *group becomes its
+   group. */
+static uint32_t come_from(const progress *p, unsigned at, const int16_t *x, uint32_t *group) {
+  const qp_trellis *t = p->t;
+  const uint32_t row = *group & (rows_of(t) - 1), code = *group >> row_bits(t);
+  const uint32_t *begin = begins_at(p, at) + row, *path = paths_at(p->s, at);
+  uint32_t best = begin[0];
+  unsigned least = QP_NO_PATH + 1;
+  for (uint32_t k = begin[0]; k < begin[1]; k++) {
+    const uint32_t from = row << t->step | path[k] >> 16;
+    const unsigned v =
+        least_of((path[k] & QP_NO_PATH) + square_behind(t, x, from, code), QP_NO_PATH);
+    if (v < least) least = v, best = k;
+  }
+  *group = row << t->step | path[best] >> 16;
+  return best;
+}
+
+void qp_survivors_tell(progress *p, unsigned end, uint32_t group) {
+  for (unsigned at = end; at-- > p->told;) {
+    int16_t x[QP_TRELLIS_DIM];
+    set_x(p->t, p->run, at, x);
+    p->run->codes[at] = group >> row_bits(p->t);
+    come_from(p, at, x, &group);
+  }
+  if (!p->told) p->origin = group;
+  p->told = end;
+}
+
+/* One position back: 'count' groups in s->alive become those that they come from, each once.
+   Returns how many. */
+static unsigned step_back(progress *p, unsigned at, unsigned count) {
+  qp_survivors *s = p->s;
+  int16_t x[QP_TRELLIS_DIM];
+  unsigned left = 0;
+  set_x(p->t, p->run, at, x);
+  s->stamp++;
+  for (unsigned i = 0; i < count; i++) {
+    uint32_t group = s->alive[i];
+    const uint32_t is = come_from(p, at, x, &group);
+    if (s->seen[is] != s->stamp) {
+      s->seen[is] = s->stamp;
+      s->number[is] = left;
+      s->alive[left++] = group;
+    }
+    s->renumber[i] = s->number[is];
+  }
+  return left;
+}
+
+/* The groups of all survivors to s->alive; s->kin: which of them each is. */
+static unsigned list_survivors(progress *p) {
+  const uint32_t *begin = begins_at(p, p->at), *path = paths_at(p->s, p->at);
+  unsigned count = 0;
+  for (uint32_t row = 0; row < rows_of(p->t); row++)
+    for (; count < begin[row + 1]; count++) {
+      p->s->alive[count] = row << p->t->step | path[count] >> 16;
+      p->s->kin[count] = count;
+    }
+  return count;
+}
+
+static uint32_t best_number(const progress *p) {
+  const uint32_t *path = paths_at(p->s, p->at), count = qp_survivors_count(p);
+  uint32_t best = 0;
+  for (uint32_t i = 1; i < count; i++)
+    if ((path[i] & QP_NO_PATH) < (path[best] & QP_NO_PATH)) best = i;
+  return best;
+}
+
+/* Give up the survivors that are no kin of the best one.  Returns its number in s->alive. */
+static uint32_t keep_kin(progress *p) {
+  uint32_t *begin = begins_at(p, p->at), *path = paths_at(p->s, p->at), left = 0, i = 0;
+  const uint32_t *kin = p->s->kin, best = kin[best_number(p)];
+  for (uint32_t row = 0; row < rows_of(p->t); row++) {
+    const uint32_t end = begin[row + 1];
+    begin[row] = left;
+    for (; i < end; i++)
+      if (kin[i] == best) path[left++] = path[i];
+  }
+  begin[rows_of(p->t)] = left;
+  return best;
+}
+
+void qp_survivors_settle(progress *p, unsigned open) {
+  if (p->at <= p->told + open) return;
+  const unsigned all = list_survivors(p), stop = p->at - open;
+  unsigned at = p->at, count = all;
+  while (at > stop && count > 1) {
+    count = step_back(p, --at, count);
+    for (unsigned i = 0; i < all; i++) p->s->kin[i] = p->s->renumber[p->s->kin[i]];
+  }
+  const uint32_t best = count > 1 ? keep_kin(p) : 0;
+  qp_survivors_tell(p, at, p->s->alive[best]);
+  fetch(p);
+}
+
+/* ---- A position ---- */
+
+/* Positions at the end whose codes a given group behind them says, and of how many bits it says
+   those of the position before them. */
+static unsigned parted_bits(const progress *p) {
+  const unsigned bits = p->t->window - p->t->step;
+  const bool parted = p->run->end != QP_ANY_GROUP && p->at + bits / p->t->step + 1 == p->run->steps;
+  return parted ? bits % p->t->step : 0;
+}
+
+/* Codes whose newest 'bits' are the oldest of the group at the end. */
+static const uint64_t *codes_that_end(const progress *p, unsigned bits) {
+  const qp_trellis *t = p->t;
+  if (!bits) return p->s->all;
+  memset(p->s->may, 0, sizeof *p->s->may * words_of(t));
+  for (uint32_t code = 0; code < t->fan; code++)
+    if (code >> (t->step - bits) == (p->run->end & ((1u << bits) - 1)))
+      p->s->may[code / 64] |= UINT64_C(1) << code % 64;
+  return p->s->may;
+}
+
+/* The least limit that lets about 'wanted' of n sums through. */
+static unsigned bisect(const qp_survivors *s, unsigned n, const uint16_t *sums, unsigned lowest,
+                       unsigned wanted, unsigned reach) {
+  unsigned low = 0, high = reach;
+  while (lowest + high < QP_NO_PATH && s->push.count(n, sums, lowest + high) < wanted) {
+    low = high;
+    high *= 2;
+  }
+  while (high - low > 1 + high / 64) {
+    const unsigned middle = low + (high - low) / 2;
+    if (lowest + middle < QP_NO_PATH && s->push.count(n, sums, lowest + middle) < wanted)
+      low = middle;
+    else
+      high = middle;
+  }
+  return high;
+}
+
+/* Below which limit about 'width' sums will be: as some rows say. */
+static unsigned choose_limit(progress *p, const qp_meeting *m, unsigned width) {
+  const qp_trellis *t = p->t;
+  qp_survivors *s = p->s;
+  const unsigned apart = rows_apart(t), stride = qp_push_stride(t), rows = rows_of(t) / apart;
+  unsigned lowest = QP_NO_PATH;
+  if (width >= t->groups || (uint64_t)qp_survivors_count(p) * t->fan <= width) return QP_NO_PATH;
+  memset(s->sample, 0xff, sizeof *s->sample * rows * stride);
+  for (unsigned i = 0; i < rows; i++) {
+    const uint32_t row = i * apart + (i * UINT32_C(0x9e3779b1) >> 16) % apart;
+    if (m->begin[row] < m->begin[row + 1]) s->meet.row(t, m, row, s->sample + (size_t)i * stride);
+  }
+  for (unsigned i = 0; i < rows * stride; i++) lowest = least_of(lowest, s->sample[i]);
+  if (lowest == QP_NO_PATH) return QP_NO_PATH;
+  p->reach = bisect(s, rows * stride, s->sample, lowest, width / apart + 1, p->reach);
+  return least_of(lowest + p->reach, QP_NO_PATH);
+}
+
+/* What was found to the ring, in order of groups, less the lowest sum. */
+static void take_found(progress *p, const qp_meeting *m) {
+  const qp_trellis *t = p->t;
+  uint32_t *begin = p->s->now_begin, *path = p->s->now, sum = 0;
+  for (unsigned code = 0; code < t->fan; code++) {
+    const uint32_t count = m->count[code];
+    m->count[code] = sum;
+    sum += count;
+  }
+  memset(begin, 0, sizeof *begin * rows_of(t));
+  const unsigned bits = row_bits(t), step = t->step, mask = t->fan - 1;
+  for (size_t i = 0; i < sum; i++) {
+    const uint32_t group = (uint32_t)(m->found[i] >> 16), v = m->found[i] & QP_NO_PATH;
+    path[m->count[group >> bits]++] = (group & mask) << 16 | (v - m->lowest);
+    begin[group >> step]++;
+  }
+  for (uint32_t row = 0, all = 0; row <= rows_of(t); row++) {
+    const uint32_t count = row < rows_of(t) ? begin[row] : 0;
+    begin[row] = all;
+    all += count;
+  }
+  memcpy(begins_at(p, p->at + 1), begin, sizeof *begin * (rows_of(t) + 1));
+  memcpy(paths_at(p->s, p->at + 1), path, sizeof *path * sum);
+  p->base += m->lowest;
+}
+
+/* Where all sums are beyond their bits, the least code that may come is as good as any. */
+static void go_blind(const qp_trellis *t, qp_meeting *m) {
+  unsigned code = 0;
+  while (!(m->may[code / 64] >> code % 64 & 1)) code++;
+  m->lowest = 0;
+  for (uint32_t row = 0; row < rows_of(t) && m->used < m->room; row++) {
+    if (m->begin[row] == m->begin[row + 1]) continue;
+    m->found[m->used++] = (uint64_t)(code << row_bits(t) | row) << 16;
+    m->count[code]++;
+  }
+}
+
+/* All behind a position whose sums are below a limit, which is lowered where they are too many. */
+static void find_behind(const progress *p, qp_meeting *m) {
+  const qp_trellis *t = p->t;
+  for (bool fits = false; !fits;) {
+    memset(m->count, 0, sizeof *m->count * t->fan);
+    m->used = 0;
+    fits = p->s->meet.run(t, m) || m->limit <= m->lowest + 1; /* of equals the first will do */
+    if (!fits) m->limit = m->lowest + 1 + (m->limit - m->lowest - 1) / 4 * 3;
+  }
+  if (!m->used) go_blind(t, m);
+}
+
+void qp_survivors_advance(progress *p) {
+  const qp_trellis *t = p->t;
+  qp_survivors *s = p->s;
+  int16_t x[QP_TRELLIS_DIM];
+  if (p->at - p->told == s->kept) qp_survivors_settle(p, s->kept / 2);
+  set_x(t, p->run, p->at, x);
+  if (t->rows.pool) s->push.squares(t, x, s->square);
+  const unsigned parted = parted_bits(p);
+  const bool all = t->width >= t->groups, ahead = p->at + p->run->ahead >= p->run->steps;
+  qp_meeting m = {.x = x,
+                  .square = t->rows.pool ? s->square : NULL,
+                  .begin = s->now_begin,
+                  .path = s->now,
+                  .may = codes_that_end(p, parted),
+                  .found = s->found,
+                  .count = s->count,
+                  .room = s->room};
+  m.limit = choose_limit(p, &m, (ahead && !all ? t->width / AHEAD_SHARE : t->width) << parted);
+  find_behind(p, &m);
+  take_found(p, &m);
+  p->at++;
+}
+
+/* ---- Ends ---- */
+
+uint32_t qp_survivors_best(const progress *p) {
+  const uint32_t number = best_number(p), *begin = begins_at(p, p->at);
+  uint32_t row = 0;
+  while (begin[row + 1] <= number) row++;
+  return row << p->t->step | paths_at(p->s, p->at)[number] >> 16;
+}
+
+bool qp_survivors_cheapest(const progress *p, const uint32_t *code, unsigned count, uint64_t *least,
+                           uint32_t *group) {
+  const qp_trellis *t = p->t;
+  const uint32_t *begin = begins_at(p, p->at), *path = paths_at(p->s, p->at);
+  int16_t x[QP_BEAM_WINDOW][QP_TRELLIS_DIM];
+  bool found = false;
+  for (unsigned i = 0; i < count; i++) set_x(t, p->run, p->at + i, x[i]);
+  for (uint32_t row = 0; row < rows_of(t); row++)
+    for (uint32_t k = begin[row]; k < begin[row + 1]; k++) {
+      const uint32_t from = row << t->step | path[k] >> 16;
+      uint32_t g = from;
+      uint64_t sum = path[k] & QP_NO_PATH;
+      for (unsigned i = 0; i < count && sum < *least; i++) {
+        sum += square_behind(t, x[i], g, code[i]);
+        g = (code[i] << (t->window - t->step) | g) >> t->step;
+      }
+      if (sum >= *least) continue;
+      *least = sum;
+      *group = from;
+      found = true;
+    }
+  return found;
+}

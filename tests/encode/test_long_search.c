@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/* Runs of long windows, of whose paths some are followed: the same by every instruction set, on
+** their ends, near the best, and closed where a circle's seam costs least. */
+#include "gen/encode/long_search.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gen/encode/sample.h"
+#include "gen/encode/trellis.h"
+
+static qp_error err;
+
+typedef struct kind {
+  unsigned window, step, dim, width;
+  bool looked_up; /* values by a hash of the state, of which there are few: rows of strips */
+} kind;
+
+static float *values_of(const kind *k) {
+  const size_t n = (size_t)k->dim << k->window;
+  float *v = malloc(sizeof *v * n);
+  qp_sample_gaussian(k->window + k->step, n, v);
+  for (uint32_t s = 64; k->looked_up && s < 1u << k->window; s++)
+    for (unsigned e = 0; e < k->dim; e++)
+      v[s * k->dim + e] = v[(s * 0x9e37u >> (k->window - 6) & 63) * k->dim + e];
+  return v;
+}
+
+static void make(const char *isa, const kind *k, const float *values, qp_trellis *t,
+                 qp_search **search) {
+  if (isa) setenv("QPAL_ISA", isa, 1);
+  cr_assert_eq(qp_trellis_make_kept(t, k->window, k->step, k->dim, k->width, values, &err), QP_OK,
+               "%s", err.text);
+  cr_assert_eq(qp_search_new(t, search, &err), QP_OK);
+  unsetenv("QPAL_ISA");
+}
+
+/* Sum of squares of codes from 'group' on; *end is the group that they lead to. */
+static double cost_of(const qp_trellis *t, const float *values, const float *target, unsigned steps,
+                      uint32_t group, const uint32_t *code, uint32_t *end) {
+  double sum = 0;
+  for (unsigned i = 0; i < steps; i++) {
+    cr_assert_lt(code[i], t->fan);
+    const uint32_t state = code[i] << (t->window - t->step) | group;
+    for (unsigned e = 0; e < t->dim; e++) {
+      const double d = (double)(target[i * t->dim + e] - values[state * t->dim + e]);
+      sum += d * d;
+    }
+    group = state >> t->step;
+  }
+  *end = group;
+  return sum;
+}
+
+/* Rows of one window and of several, of one, two and four vectors, of fewer codes than lanes; from
+** strips and from a table; few paths, and all. */
+static const kind kinds[] = {
+    {16, 4, 2, 256, true},  {16, 5, 2, 128, true},    {17, 6, 2, 200, true},  {16, 7, 2, 100, true},
+    {16, 8, 1, 64, true},   {14, 3, 1, 128, true},    {16, 4, 2, 256, false}, {15, 6, 4, 64, false},
+    {14, 2, 1, 200, false}, {12, 5, 2, 1 << 16, true}};
+
+Test(long_search, codes_are_the_same_by_every_instruction_set_whatever_the_ends) {
+  enum { STEPS = 90, DIM = 4 };
+  static const qp_ends ends[] = {QP_ENDS_FREE, QP_ENDS_FROM, QP_ENDS_BETWEEN, QP_ENDS_TIED};
+  static float target[STEPS * DIM];
+  qp_sample_gaussian(3, STEPS * DIM, target);
+  for (unsigned i = 40; i < 44; i++) target[i] = 1e30F; /* all sums are clipped there */
+  for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    const kind *k = &kinds[i];
+    float *values = values_of(k);
+    qp_trellis t[2];
+    qp_search *s[2];
+    make("plain", k, values, &t[0], &s[0]);
+    make(NULL, k, values, &t[1], &s[1]);
+    for (unsigned e = 0; e < 4; e++) {
+      uint32_t code[2][STEPS], start[2] = {5, 5}, end = 1234 % t[0].groups, got;
+      const float *x = target;
+      for (unsigned n = 0; n < 2; n++) {
+        uint32_t *to = code[n];
+        qp_trellis_search(&t[n], s[n], ends[e], 1, STEPS, ends[e] == QP_ENDS_FROM ? 9 : 0, &x,
+                          &start[n], ends[e] == QP_ENDS_BETWEEN ? &end : NULL, &to);
+      }
+      cr_expect_eq(start[0], start[1], "kind %u, ends %u", i, e);
+      cr_expect_arr_eq(code[0], code[1], sizeof code[0], "kind %u, ends %u", i, e);
+      cost_of(&t[0], values, target, STEPS, start[0], code[0], &got);
+      if (ends[e] == QP_ENDS_BETWEEN) cr_expect_eq(got, end, "kind %u", i);
+      if (ends[e] == QP_ENDS_TIED) cr_expect_eq(got, start[0], "kind %u", i);
+      if (ends[e] == QP_ENDS_FROM) cr_expect_eq(start[0], 5);
+    }
+    for (unsigned n = 0; n < 2; n++) {
+      qp_search_free(s[n]);
+      qp_trellis_free(&t[n]);
+    }
+    free(values);
+  }
+}
+
+Test(long_search, a_circle_takes_up_the_path_through_its_seam_where_that_costs_least) {
+  enum { STEPS = 200, CIRCLES = 12 };
+  const kind k = {16, 4, 2, 128, true}; /* a 32nd of the groups: a given one is seldom near */
+  static float target[STEPS * 2];
+  float *values = values_of(&k);
+  qp_trellis t;
+  qp_search *s;
+  make(NULL, &k, values, &t, &s);
+  double circle = 0, between = 0;
+  for (unsigned i = 0; i < CIRCLES; i++) {
+    uint32_t code[STEPS], *to = code, seam, end;
+    const float *x = target;
+    qp_sample_gaussian(50 + i, STEPS * 2, target);
+    qp_trellis_search(&t, s, QP_ENDS_TIED, 1, STEPS, 0, &x, &seam, NULL, &to);
+    circle += cost_of(&t, values, target, STEPS, seam, code, &end);
+    cr_expect_eq(end, seam);
+    qp_trellis_search(&t, s, QP_ENDS_BETWEEN, 1, STEPS, 0, &x, &seam, &end, &to);
+    between += cost_of(&t, values, target, STEPS, seam, code, &end);
+  }
+  cr_expect_lt(circle, 0.99 * between, "%g joined, %g where its last codes are given", circle,
+               between);
+  qp_search_free(s);
+  qp_trellis_free(&t);
+  free(values);
+}
+
+Test(long_search, runs_longer_than_what_is_kept_lose_little) {
+  enum { STEPS = 4000, GROUPS = 1 << 10 };
+  const kind k = {12, 2, 1, GROUPS / 4, false};
+  static float target[STEPS];
+  static uint32_t code[STEPS], all_code[STEPS];
+  float *values = values_of(&k);
+  qp_trellis few, all;
+  qp_search *s, *of_all;
+  kind every = k;
+  every.width = GROUPS;
+  make(NULL, &k, values, &few, &s);
+  make(NULL, &every, values, &all, &of_all);
+  qp_sample_gaussian(9, STEPS, target);
+  uint32_t start = 7, *to = code, end;
+  const float *x = target;
+  qp_trellis_search(&few, s, QP_ENDS_FROM, 1, STEPS, 0, &x, &start, NULL, &to);
+  to = all_code;
+  qp_trellis_search(&all, of_all, QP_ENDS_FROM, 1, STEPS, 0, &x, &start, NULL, &to);
+  cr_expect_eq(start, 7);
+  const double cost = cost_of(&few, values, target, STEPS, 7, code, &end);
+  const double least = cost_of(&all, values, target, STEPS, 7, all_code, &end);
+  cr_expect_lt(cost, 1.03 * least, "%g of a quarter, %g of all", cost, least);
+  qp_search_free(s);
+  qp_search_free(of_all);
+  qp_trellis_free(&few);
+  qp_trellis_free(&all);
+  free(values);
+}
