@@ -300,33 +300,78 @@ Test(encode, long_runs_agree_with_the_same_run_searched_with_all_steps_kept) {
   free(next);
 }
 
-static qp_encoded encode_with(const char *isa, unsigned threads, const char *name,
-                              const float *weights, unsigned rows, unsigned columns) {
+enum { SAME_ROWS = 64, SAME_COLUMNS = 64 };
+
+/* As encode_with() gets it. */
+typedef struct sameness {
+  const char *name;
+  unsigned rows, columns;
+  bool feeds;
+} sameness;
+
+static qp_encoded encode_with(const char *isa, unsigned threads, const sameness *s,
+                              const float *weights, const float *h) {
   if (isa)
     setenv("QPAL_ISA", isa, 1);
   else
     unsetenv("QPAL_ISA");
-  qp_encode_options options = {.input_scale = 0.9, .threads = threads};
+  qp_encode_options options = {
+      .input_scale = 0.9, .threads = threads, .beam = 256, .hessian = s->feeds ? h : NULL};
   qp_encoded e = {0};
-  cr_assert_eq(qp_encode_linear(find(name), weights, rows, columns, &options, &e, &err), QP_OK,
-               "%s", err.text);
+  cr_assert_eq(qp_encode_linear(find(s->name), weights, s->rows, s->columns, &options, &e, &err),
+               QP_OK, "%s", err.text);
   unsetenv("QPAL_ISA");
   return e;
 }
 
+static void expect_same(const qp_encoded *a, const qp_encoded *b, const char *what) {
+  for (unsigned p = 0; p < a->parts; p++)
+    cr_expect_arr_eq(a->part[p].codes, b->part[p].codes, a->part[p].stream.code_words * 4, "%s",
+                     what);
+  cr_expect_arr_eq(a->row_scale, b->row_scale, a->rows * sizeof(float), "%s", what);
+}
+
+/* H = I + sum of a few x x^T, of any length. */
+static void make_small_hessian(unsigned columns, float *h) {
+  enum { DIRECTIONS = 8 };
+  float *u = malloc(sizeof *u * DIRECTIONS * columns);
+  qp_sample_gaussian(78, (size_t)DIRECTIONS * columns, u);
+  for (size_t i = 0; i < columns; i++)
+    for (size_t j = 0; j < columns; j++) {
+      h[i * columns + j] = i == j ? 1 : 0;
+      for (size_t m = 0; m < DIRECTIONS; m++)
+        h[i * columns + j] += u[m * columns + i] * u[m * columns + j];
+    }
+  free(u);
+}
+
 Test(encode, bits_do_not_depend_on_threads_or_instruction_set) {
-  enum { ROWS = 64, COLUMNS = 64 };
-  float weights[ROWS * COLUMNS];
-  qp_sample_gaussian(8, ROWS * COLUMNS, weights);
-  static const char *const names[] = {"tcq-5", "vq2-4", "nuq-3", "int4-g128", "nf4-g64"};
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-    qp_encoded a = encode_with("plain", 1, names[i], weights, ROWS, COLUMNS);
-    qp_encoded b = encode_with(NULL, 3, names[i], weights, ROWS, COLUMNS);
-    cr_expect_arr_eq(a.part[0].codes, b.part[0].codes, a.part[0].stream.code_words * 4, "%s",
-                     names[i]);
-    cr_expect_arr_eq(a.row_scale, b.row_scale, ROWS * sizeof(float));
+  static float weights[SAME_ROWS * SAME_COLUMNS], h[SAME_COLUMNS * SAME_COLUMNS];
+  static const struct {
+    const char *isa;
+    unsigned threads;
+  } other[] = {{"avx2", 2}, {NULL, 4}}; /* NULL: the best that there is */
+  /* Searches backward and forward from a group, of all paths and of some, of parts; 64 rows where
+     threads are to share them. */
+  static const sameness all[] = {{"tcq-5", 64, 32, true},
+                                 {"vq2-4", 64, 64, true},
+                                 {"nuq-3", 64, 64, true},
+                                 {"int4-g128", 64, 64, false},
+                                 {"nf4-g64", 64, 64, false},
+                                 {"tcq-3.25", 64, 32, false},
+                                 {"lin-3", 32, 32, true},
+                                 {"mix-4", 32, 32, false},
+                                 {QP_SOURCE_DIR "/tests/encode/window21.lua", 64, 32, true}};
+  qp_sample_gaussian(8, sizeof weights / sizeof *weights, weights);
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+    make_small_hessian(all[i].columns, h);
+    qp_encoded a = encode_with("plain", 1, &all[i], weights, h);
+    for (size_t k = 0; k < 2; k++) {
+      qp_encoded b = encode_with(other[k].isa, other[k].threads, &all[i], weights, h);
+      expect_same(&a, &b, all[i].name);
+      qp_encoded_free(&b);
+    }
     qp_encoded_free(&a);
-    qp_encoded_free(&b);
   }
 }
 
@@ -364,7 +409,8 @@ Test(encode, rows_keep_their_own_scale_and_rows_of_zeros_stay_zero) {
     weights[3 * COLUMNS + k] = 0;
     weights[4 * COLUMNS + k] *= 1000;
   }
-  qp_encoded e = encode_with(NULL, 1, "nuq-4", weights, ROWS, COLUMNS);
+  const sameness plainly = {"nuq-4", ROWS, COLUMNS, false};
+  qp_encoded e = encode_with(NULL, 1, &plainly, weights, NULL);
   cr_expect_eq(e.row_scale[3], 0.0f);
   cr_expect(e.row_scale[4] > 500 * e.row_scale[5]);
   cr_expect(e.row_distortion[4] < 0.02 && e.row_distortion[5] < 0.02);
