@@ -232,7 +232,7 @@ static size_t of_paired_kinds(const qp_quantizer **all, size_t count) {
   qp_steady_kind(first[kinds - 1], last, sizeof last);
   for (size_t i = 0; i < count; i++) {
     qp_steady_kind(all[i], kind, sizeof kind);
-    if (strcmp(kind, last)) all[kept++] = all[i];
+    if (strcmp(kind, last) != 0) all[kept++] = all[i];
   }
   return kept;
 }

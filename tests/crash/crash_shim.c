@@ -29,8 +29,9 @@
 enum { MOST_CALLS = 1 << 15 };
 
 /* What was done to a file, by its number: it is empty, has more bytes, is safe up to a size. */
+enum { NONE, EMPTY, MORE, SAFE };
 typedef struct done {
-  enum { NONE, EMPTY, MORE, SAFE } what;
+  int what;
   ino_t file;
   off_t bytes;
 } done;

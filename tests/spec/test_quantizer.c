@@ -744,7 +744,7 @@ Test(quantizer, sparse_entries_are_part_of_the_stored_rate_and_of_the_hash) {
   hash_of("return scalar { name = 'x', bits = 1, sparse = 0.01, codebook = values { 1, 2 } }",
           other);
   hash_of("return scalar { name = 'x', bits = 1, codebook = values { 1, 2 } }", without);
-  cr_expect(strcmp(with, other) && strcmp(with, without) && strcmp(other, without));
+  cr_expect(strcmp(with, other) != 0 && strcmp(with, without) != 0 && strcmp(other, without) != 0);
   expect_error("return scalar { name = 'x', bits = 1, sparse = 0.2, codebook = values { 1, 2 } }",
                "field 'sparse' should be the share of a row's entries");
   expect_error("return scalar { name = 'x', bits = 1, sparse = 16, codebook = values { 1, 2 } }",
