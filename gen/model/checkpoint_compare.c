@@ -81,33 +81,55 @@ static unsigned block_of(const qp_model *m, const char *tensor) {
   return *end == '.' && b < 1ul << 20 ? (unsigned)b + 1 : 0;
 }
 
-/* Is the tensor the weight of a linear as blocks have them?  Expert 0 stands for all. */
-static bool is_linear(const qp_model *m, const char *tensor, unsigned block) {
-  char name[QP_MODEL_NAME], expert[QP_MODEL_NAME];
+/*
+** Is the tensor the weight of a linear as blocks have them?  '*expert' is then the number of its
+** expert, counted from 1, and '*experts' how many the config counts; 0: it is none.
+*/
+static bool is_linear(const qp_model *m, const char *tensor, unsigned block, unsigned *expert,
+                      unsigned *experts) {
+  char name[QP_MODEL_NAME];
   for (unsigned i = 0; i < m->linears; i++) {
     qp_model_tensor(m, i, block, name);
-    qp_model_expert(name, 0, expert);
-    const size_t n = strlen(expert);
-    if (!strncmp(tensor, expert, n) && !strcmp(tensor + n, ".weight")) return true;
+    const char *star = strchr(name, '*'), *rest = star ? star + 1 : name + strlen(name);
+    const size_t n = star ? (size_t)(star - name) : strlen(name);
+    char *at = (char *)tensor + n;
+    if (strncmp(tensor, name, n) != 0 || (star && (*at < '0' || *at > '9'))) continue;
+    *expert = star ? (unsigned)strtoul(tensor + n, &at, 10) + 1 : 0;
+    *experts = m->linear[i].experts;
+    if (!strncmp(at, rest, strlen(rest)) && !strcmp(at + strlen(rest), ".weight")) return true;
   }
   return false;
+}
+
+/* More blocks or experts than the config counts; the first tensor of them. */
+typedef struct more {
+  const char *first;
+  unsigned all, counted;
+} more;
+
+static void take(more *of, const char *tensor, unsigned number, unsigned counted) {
+  if (number <= counted) return;
+  if (!of->first) of->first = tensor;
+  if (number > of->all) of->all = number, of->counted = counted;
 }
 
 static void say_what_exceeds(qp_checkpoint *c) {
   qp_model *m = &c->model;
   const unsigned counted = m->layers + predicting_blocks(c);
-  unsigned blocks = 0;
-  const char *first = NULL;
+  more blocks = {0}, experts = {0};
   for (size_t i = 0; i < c->count; i++) {
-    const unsigned block = block_of(m, c->tensor[i].name);
-    if (block <= counted || !is_linear(m, c->tensor[i].name, block - 1)) continue;
-    if (!first) first = c->tensor[i].name;
-    if (block > blocks) blocks = block;
+    const char *name = c->tensor[i].name;
+    const unsigned block = block_of(m, name);
+    unsigned expert, of;
+    if (!block || !is_linear(m, name, block - 1, &expert, &of)) continue;
+    take(&blocks, name, block, counted);
+    if (block <= counted) take(&experts, name, expert, of);
   }
-  if (first)
+  const more *is = blocks.first ? &blocks : &experts;
+  if (is->first)
     snprintf(m->exceeds, sizeof m->exceeds,
-             "the tensors ('%.90s' ...) are of %u blocks, its config counts %u", first, blocks,
-             m->layers);
+             "the tensors ('%.90s' ...) are of %u %s, its config counts %u", is->first, is->all,
+             is == &blocks ? "blocks" : "experts", is == &blocks ? m->layers : is->counted);
 }
 
 void qp_checkpoint_compare(qp_checkpoint *c) {

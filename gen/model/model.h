@@ -119,10 +119,10 @@ typedef struct qp_model {
   char lacks[320];          /* of a checkpoint, the first of linears, embedding and lm_head that is
                                not there, or of another shape than its config says, and how many
                                are so; or "" */
-  char exceeds[200];        /* of a checkpoint, a tensor of blocks behind the last that its config
-                               counts, and both numbers of blocks; or "" */
-  char quantized[64];       /* quantization_config's method, of a checkpoint that has one, or "" */
-  bool packing_is_read;     /* it is one of those that gen/packings reads */
+  char exceeds[200];    /* of a checkpoint, a tensor of blocks or experts behind the last that its
+                               config counts, and both numbers of them; or "" */
+  char quantized[64];   /* quantization_config's method, of a checkpoint that has one, or "" */
+  bool packing_is_read; /* it is one of those that gen/packings reads */
 } qp_model;
 
 /* Does a block have linear[linear], or group[group]? */

@@ -148,12 +148,16 @@ Test(checkpoint, that_lacks_an_embedding_says_so_and_which_shape_is_wrong) {
   }
 }
 
-/* An expert in the middle of those that stand one by one. */
-Test(checkpoint, that_lacks_an_expert_says_which) {
+/* A checkpoint of 3 experts that stand one by one, but for up of the middle one; its config counts
+   'experts'. */
+static qp_checkpoint *open_experts(unsigned experts) {
   pending p;
   char name[128];
-  write_config("qwen3_moe", "\"num_experts\": 3, \"num_experts_per_tok\": 1,"
-                            "\"moe_intermediate_size\": 32, \"head_dim\": 16");
+  snprintf(name, sizeof name,
+           "\"num_experts\": %u, \"num_experts_per_tok\": 1, \"moe_intermediate_size\": 32,"
+           "\"head_dim\": 16",
+           experts);
+  write_config("qwen3_moe", name);
   pending_begin(&p, path("in/model.safetensors"));
   for (unsigned i = 0; i < 4; i++) {
     snprintf(name, sizeof name, "model.layers.0.self_attn.%c_proj.weight", "qkvo"[i]);
@@ -169,9 +173,22 @@ Test(checkpoint, that_lacks_an_expert_says_which) {
   pending_add(&p, "model.embed_tokens.weight", QP_TENSOR_F32, VOCAB, HIDDEN,
               weights_of(9, VOCAB * HIDDEN));
   pending_write(&p);
-  qp_checkpoint *c = open_checkpoint("in");
-  cr_assert_str_eq(qp_checkpoint_model(c)->lacks,
+  return open_checkpoint("in");
+}
+
+Test(checkpoint, that_lacks_an_expert_says_which) {
+  qp_checkpoint *c = open_experts(3);
+  cr_expect_str_eq(qp_checkpoint_model(c)->lacks,
                    "tensor 'model.layers.0.mlp.experts.1.up_proj.weight' is missing, 1 in all");
+  cr_expect_str_eq(qp_checkpoint_model(c)->exceeds, "");
+  qp_checkpoint_close(c);
+}
+
+Test(checkpoint, that_has_more_experts_than_its_config_counts_says_both_numbers) {
+  qp_checkpoint *c = open_experts(2);
+  cr_expect_str_eq(qp_checkpoint_model(c)->exceeds,
+                   "the tensors ('model.layers.0.mlp.experts.2.down_proj.weight' ...) are of 3 "
+                   "experts, its config counts 2");
   qp_checkpoint_close(c);
 }
 
