@@ -34,25 +34,33 @@ static qp_status check_linear(const qp_problem *p, qp_error *err) {
   return QP_OK;
 }
 
+/* Why no kernel takes what has group fields; or that a family for them does. */
+static qp_status refuse_fields(const qp_problem *p, const char *family, qp_error *err) {
+  const qp_quantizer *q = p->segment[0].quantizer;
+  qp_field_table t;
+  const qp_status status = qp_field_table_make(q, p->columns, false, &t, err);
+  return status ? status
+                : qp_fail(err, QP_E_LIMIT, "family %s is for codes alone; %s has group fields",
+                          family, q->name);
+}
+
 qp_status qp_encode_check(const qp_problem *p, const char *family, bool trellis, qp_error *err) {
   const qp_quantizer *q = p->segment[0].quantizer;
   const qp_status status = check_linear(p, err);
   if (status) return status;
   const bool rows = has_row_books(q);
-  if (q->fields)
-    return qp_fail(err, QP_E_LIMIT, "family %s is for codes alone; %s has group fields", family,
-                   q->name);
+  if (q->fields) return refuse_fields(p, family, err);
   if (rows && (trellis || p->columns % q->dim))
     return qp_fail(err, QP_E_LIMIT,
                    "%s: with codebooks by row vectors of %u weights, which divide K, can be "
                    "encoded; K is %u",
                    q->name, q->dim, p->columns);
-  if (trellis != (q->kind == QP_TRELLIS))
-    return qp_fail(err, QP_E_LIMIT, "family %s is for %s; %s is none", family,
-                   trellis ? "trellises" : "vector and scalar quantizers", q->name);
   if (q->window > QP_TRELLIS_WINDOW || q->dim > DIM_MAX)
     return qp_fail(err, QP_E_LIMIT, "%s: window %u, dim %u; up to %d and %d can be encoded",
                    q->name, q->window, q->dim, QP_TRELLIS_WINDOW, DIM_MAX);
+  if (trellis != (q->kind == QP_TRELLIS))
+    return qp_fail(err, QP_E_LIMIT, "family %s is for %s; %s is none", family,
+                   trellis ? "trellises" : "vector and scalar quantizers", q->name);
   return QP_OK;
 }
 

@@ -59,6 +59,41 @@ Test(family, every_operation_has_one) {
   cr_expect_null(qp_families_for(families, QP_OP_GEMM, "vector"));
 }
 
+typedef struct refusals {
+  size_t served, refused;
+} refusals;
+
+/* A quantizer that no family encodes is told why: by what it is, not by what a family is for. */
+static void expect_reason(const qp_quantizer *q, refusals *r) {
+  const qp_problem p = {.op = QP_OP_ENCODE,
+                        .segments = 1,
+                        .segment[0] = {.quantizer = q, .rows = 32},
+                        .columns = 1024,
+                        .arch = 90,
+                        .sm_count = 132};
+  const qp_family *f = qp_families_serving(families, &p, NULL);
+  cr_assert_not_null(f);
+  if (!f->kernel->check(&p, f->name, &error)) {
+    r->served++;
+    return;
+  }
+  r->refused++;
+  cr_expect(strstr(error.text, q->name) && !strstr(error.text, "family"), "%s: %s", q->name,
+            error.text);
+}
+
+Test(family, what_no_family_encodes_is_told_why) {
+  qp_palette *palette;
+  refusals r = {0, 0};
+  open_families();
+  cr_assert_eq(qp_palette_open(&palette, &error), QP_OK, "%s", error.text);
+  cr_assert_eq(qp_palette_load(palette, &error), QP_OK, "%s", error.text);
+  for (size_t i = 0; i < qp_palette_count(palette); i++)
+    expect_reason(qp_palette_get(palette, i), &r);
+  cr_expect(r.served > 100 && r.refused > 20, "%zu are served, %zu refused", r.served, r.refused);
+  qp_palette_close(palette);
+}
+
 Test(family, names_tags_and_templates_are_unique_and_there) {
   open_families();
   cr_expect_eq(qp_families_count(families), 26);

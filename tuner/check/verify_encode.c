@@ -18,7 +18,8 @@ enum {
   GUARD = 256,
   SEQUENCES_SIMULATED = 3,
   TARGETS_SIMULATED = 700,
-  GROUPS_SIMULATED = 48
+  GROUPS_SIMULATED = 48,
+  TIED_WINDOW = 12 /* of which all states are soon looked through */
 };
 /* Three times what code takes that nothing optimised: */
 enum {
@@ -176,13 +177,48 @@ static void vary_groups(encode_check *c) {
   }
 }
 
-/* Sequences unlike N(0,1): the second with outliers, the third of zeros and of what is far out, so
+/* The value that is nearest to value a, but not it. */
+static uint32_t neighbour(const qp_coder *c, uint32_t a) {
+  uint32_t best = a;
+  float least = INFINITY;
+  for (uint32_t s = 0; s < c->states; s++) {
+    const float x = c->values[2 * s] - c->values[2 * a];
+    const float y = c->values[2 * s + 1] - c->values[2 * a + 1], d = x * x + y * y;
+    if (d > 0 && d < least) least = d, best = s;
+  }
+  return best;
+}
+
+/*
+** Targets about as far from one value as from the nearest other, where the first weight's square is
+** between two whole numbers: which of the two is chosen hangs on how such squares are rounded.
+*/
+static void tie_targets(const qp_coder *c, size_t steps, float *target) {
+  const qp_metric *m = &c->trellis.metric;
+  const int tie = 128 >> m->doublings;
+  for (uint32_t i = 0; i < steps; i++) {
+    const uint32_t a = (i * UINT32_C(0x9e3779b1) >> 8) % c->states, b = neighbour(c, a);
+    const int x = qp_metric_value(m, c->values[2 * a]),
+              y = qp_metric_value(m, c->values[2 * a + 1]);
+    const int dx = qp_metric_value(m, c->values[2 * b]) - x;
+    const int dy = qp_metric_value(m, c->values[2 * b + 1]) - y;
+    const int at = (dx / 2 / tie | 1) * tie;
+    if (abs(dy) < 16) continue;
+    const double further = ((double)dx * dx + (double)dy * dy - 2.0 * at * dx) / (2.0 * dy);
+    target[2 * i] = (float)((x + at) / (double)m->scale);
+    target[2 * i + 1] = (float)((y + rint(further)) / (double)m->scale);
+  }
+}
+
+/* Sequences unlike N(0,1): of small trellises the first between values, the second with outliers, the third of zeros and of what is far out, so
    that many sums are equal, and some beyond what steps of 16 bits hold. */
 static void vary_sequences(encode_check *c) {
   const size_t n = c->steps * c->coder.quantizer->dim;
   for (size_t i = 0; i < n && c->sequences > 1; i++)
     if (i % 16 == 3) c->target[n + i] *= 30;
   for (size_t i = 0; i < n && c->sequences > 2; i++) c->target[2 * n + i] *= i < n / 2 ? 0 : 8;
+  if (c->coder.quantizer->dim == 2 && c->coder.quantizer->window <= TIED_WINDOW)
+    tie_targets(&c->coder, c->steps, c->target);
 }
 
 /* Choose how many sequences there are, and of what. */
