@@ -153,17 +153,21 @@ static inline uint64_t qp_glu_word(uint32_t activation, float limit) {
 #define QP_ENCODE_FED_ARGUMENTS(WORD, LIST)                                                        \
   WORD(x, "const float *targets", "x [groups][32][K]")                                             \
   WORD(table, "const void *table",                                                                 \
-       "gen/encode/path_table.h, numbers, then float t^ [ENTRIES][DIM]")                           \
-  WORD(values, "const unsigned short *values", "fp16 [2^WINDOW][DIM]")                             \
-  WORD(y, "unsigned *codes", "[groups][32][STEPS]")                                                \
-  WORD(workspace, "void *room", "[blocks][steps of a run][GROUPS + 2][PAIRS] pairs of sums")       \
+       "trellis: gen/encode/path_table.h, numbers, then float t^ [ENTRIES][DIM]; fields: "         \
+       "gen/encode/field_table.h")                                                                 \
+  WORD(values, "const unsigned short *values", "trellis: fp16 [2^WINDOW][DIM]")                    \
+  WORD(y, "unsigned *codes", "trellis: [groups][32 lanes][STEPS]; fields: [groups][32][K]")        \
+  WORD(start, "unsigned *start", "fields: raw [groups][32][K / GROUP, rounded up][FIELDS]")        \
+  WORD(workspace, "void *room",                                                                    \
+       "trellis: [blocks][steps of a run][GROUPS + 2][PAIRS] pairs of sums")                       \
   WORD(rows, "unsigned long long groups", "of 32 rows")                                            \
   WORD(errors, "int *errors", "[groups][all][32]: those of columns before 'first' stand")          \
   WORD(factor, "const int *factor", "U [all][all] (gen/encode/feedback.h)")                        \
   WORD(sum_unit, "const double *sum_unit", "[all]: of sums of errors times U")                     \
-  WORD(metric, "float scale, edge", "x^ is x scale, within the edge (gen/encode/metric.h)")        \
+  WORD(metric, "float scale, edge",                                                                \
+       "trellis: x^ is x scale, within the edge (gen/encode/metric.h)")                            \
   WORD(paths, "float unit_of_target; unsigned kept",                                               \
-       "2^(doublings - 7); groups that are kept of those looked ahead at, 0: all")                 \
+       "trellis: 2^(doublings - 7); groups that are kept of those looked ahead at, 0: all")        \
   WORD(part, "unsigned first, all", "where K begins in all columns, which share errors and U")
 
 #define QP_ROTATE_NORM_ARGUMENTS(WORD, LIST)                                                       \

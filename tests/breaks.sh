@@ -396,7 +396,7 @@ broken "the seam of a pair's first sequence for both" $paths \
   'g == s.seam[2 * p.q + 1]' 'g == s.seam[2 * p.q]' $path
 [ -z "$optimises_little" ] || export QPAL_NVRTC=$optimises_little
 # Group fields that are searched by a kernel: on a grid, all of few, by least squares.
-grid=nvfp4 few=mxfp4 fit=nf3-g64 fields=templates/encode_fields.cu.in
+grid=nvfp4 few=mxfp4 fit=nf3-g64 fields=templates/fields.cuh.in
 broken "a step up left out of a grid's descent" templates/field_grid.h \
   '(f == g && i % 4 > 1)' '(f == g && i % 4 > 0)' $grid --op encode
 broken "a field moved beyond its last value" templates/field_grid.h \
@@ -411,7 +411,7 @@ broken "a scale rounded down, not to the nearest" templates/field_fit.h \
   'below <= fit_number(f, field, high) - number ? low : high' 'low' $fit --op encode
 broken "a zero added, not taken off" $fields \
   'return {x.a - y.a, x.b - y.b}' 'return {x.a - y.a, x.b + y.b}' int8-g128 --op encode
-broken "a row's last group as if it were whole" $fields \
+broken "a row's last group as if it were whole" templates/encode_fields.cu.in \
   'K - column < GROUP ? K - column : GROUP' 'GROUP' $fit --op encode
 
 # Of chains of dependent launches: not a row of the default check, but of `qpal check --chains`.

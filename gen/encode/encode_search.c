@@ -116,7 +116,8 @@ static qp_status search_part(job *j, unsigned p, unsigned n) {
                                .groups = n,
                                .targets = j->lanes[p].target,
                                .errors = j->errors,
-                               .codes = j->lanes[p].code};
+                               .codes = j->lanes[p].code,
+                               .fields = j->lanes[p].field};
     return by->feed(by->context, j->coder[p], s, &in, &j->error);
   }
   const qp_encode_search in = {.sequences = (size_t)n * QP_GROUP_ROWS,
@@ -138,11 +139,16 @@ qp_status qp_encode_run_searched(job *j, unsigned at_once, qp_error *err) {
   return status ? qp_fail(err, status, "%s", j->error.text) : QP_OK;
 }
 
-/* Can a searcher feed errors forward?  Of trellises whose columns come by eights. */
+/* Can a searcher feed errors forward?  Of trellises whose columns come by eights, and of scalars
+   with group fields. */
 static bool can_feed(const job *j) {
   if (!j->options->searcher->feed) return false;
-  for (unsigned p = 0; p < j->out->parts; p++)
-    if (!qp_coder_feeds_few(j->coder[p]->quantizer) || j->out->part[p].stream.sparse) return false;
+  for (unsigned p = 0; p < j->out->parts; p++) {
+    const qp_coder *c = j->coder[p];
+    const bool fields = qp_coder_has_fields(c) && c->quantizer->dim == 1;
+    if (!(fields || qp_coder_feeds_few(c->quantizer)) || j->out->part[p].stream.sparse)
+      return false;
+  }
   return true;
 }
 

@@ -154,6 +154,10 @@ static const qp_tunable_use fields_tunable[] = {
     {"warps", 1, 32, QP_NEEDED, false, "warps a block"},
 };
 
+static const qp_tunable_use fed_fields_tunable[] = {
+    {"warps", 1, 8, QP_NEEDED, true, "warps a block"},
+};
+
 /* Count bytes as the template's struct Shared has them. */
 static qp_status size_fields(qp_kernel *k, qp_error *err) {
   enum { LANES = 8, BANKS = 64 };
@@ -170,6 +174,21 @@ static qp_status size_fields(qp_kernel *k, qp_error *err) {
   return qp_fail(err, QP_E_LIMIT,
                  "%s: %u groups of %u columns take %u bytes of shared memory; sm_%u has %u",
                  q->name, groups, q->group, k->smem_bytes, k->problem.arch, room);
+}
+
+/* The same with sums of errors for each column of a group, for blocks of whole groups of rows. */
+static qp_status size_fed_fields(qp_kernel *k, qp_error *err) {
+  enum { LANES = 8, ROWS = 32 };
+  const qp_quantizer *q = quantizer_of(k);
+  const unsigned room = qp_arch_smem_bytes(k->problem.arch), rows = k->block / LANES;
+  const qp_status status = size_fields(k, err);
+  if (status) return status;
+  k->grid = (k->problem.segment[0].rows + ROWS - 1) / ROWS * (ROWS / rows);
+  k->smem_bytes += 8 * rows * q->group;
+  if (k->smem_bytes <= room) return QP_OK;
+  return qp_fail(err, QP_E_LIMIT,
+                 "%s: %u rows of groups of %u columns take %u bytes of shared memory; sm_%u has %u",
+                 q->name, rows, q->group, k->smem_bytes, k->problem.arch, room);
 }
 
 /* Of what is searched on a grid the table has a and b. */
@@ -203,5 +222,17 @@ const qp_kernel_op qp_op_encode_fields = {
     .values = fields_values,
     .check = check_fields,
     .size = size_fields,
+    .hole = {QP_HOLES_OF_ALL, [QP_HOLE_quantizers] = add_decode},
+};
+
+const qp_kernel_op qp_op_encode_fed_fields = {
+    .op = QP_OP_ENCODE_FED,
+    .form = "fields",
+    .help = "group fields, then codes column by column, their errors fed forward",
+    QP_OP_LIST(tunable, fed_fields_tunable),
+    QP_OP_LIST(constant, fields_constant),
+    .values = fields_values,
+    .check = check_fields,
+    .size = size_fed_fields,
     .hole = {QP_HOLES_OF_ALL, [QP_HOLE_quantizers] = add_decode},
 };

@@ -352,7 +352,7 @@ static qp_status size_fed(qp_kernel *k, qp_error *err) {
 
 const qp_kernel_op qp_op_encode_fed = {
     .op = QP_OP_ENCODE_FED,
-    .form = "",
+    .form = "trellis",
     .help = "eight columns after eight by Viterbi's algorithm, their errors fed forward",
     QP_OP_LIST(tunable, fed_tunable),
     QP_OP_LIST(constant, fed_constant),

@@ -4,6 +4,7 @@
 return {
   name = "encode_fed",
   op = "encode-fed",
+  form = "trellis",
   path = "fed",
   template = "templates/encode_fed.cu.in",
   help = "the codes of weights by a trellis quantizer, errors of columns fed forward into those " ..

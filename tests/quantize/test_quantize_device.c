@@ -93,7 +93,12 @@ Test(quantize_device, errors_of_trellises_and_splits_are_fed_forward) {
   expect_same(with_hessian(quantizer), "\n4096 codes by kernels on sim");
 }
 
-/* Errors of what is no trellis are fed forward by threads. */
+/* 96 columns are a group of 64, whose errors are passed on to half of one. */
+Test(quantize_device, errors_of_group_fields_are_fed_forward) {
+  expect_same(with_hessian("nf4-g64"), "\n6144 codes by kernels on sim");
+}
+
+/* Scalars without fields are found twice: by threads. */
 Test(quantize_device, scalars_with_a_hessian_are_encoded_by_threads) {
   expect_same(with_hessian("nuq-3"), "\n0 codes by kernels on sim");
 }

@@ -224,20 +224,22 @@ static void encoders(qp_case_maker *m) {
   }
 }
 
-/* Add trellises whose errors are fed forward, of which a block takes what all lanes of 32 rows do:
-   those named; of a whole palette the first alone and only where the operation is asked for, or
-   where all is covered some. */
+/* Add encoders that feed errors forward, of which a block takes what all lanes of 32 rows do: those
+   named; of many the first trellis and the first with fields, and only where the operation is asked
+   for, or where all is covered some. */
 static void fed_encoders(qp_case_maker *m) {
-  enum { APART = 5 };
-  const bool all = m->w->coverage == QP_COVER_ALL, few = !all && m->w->quantizers > QP_CASE_KINDS;
-  unsigned met = 0;
-  for (size_t i = 0; i < m->w->quantizers && !(few && (met || !m->w->ops)); i++) {
+  enum { APART = 5, NAMED = 16 };
+  const bool all = m->w->coverage == QP_COVER_ALL, few = !all && m->w->quantizers > NAMED;
+  unsigned met[2] = {0, 0};
+  for (size_t i = 0; i < m->w->quantizers && !(few && !m->w->ops); i++) {
     qp_problem p = qp_cases_problem(m, QP_OP_ENCODE_FED, QP_F16, 1);
+    const qp_quantizer *q = p.segment[0].quantizer = m->w->quantizer[i];
     p.segments = 1;
-    p.segment[0].quantizer = m->w->quantizer[i];
     p.segment[0].rows = m->w->rows ? m->w->rows : 16;
     p.columns = m->w->columns ? m->w->columns : 96;
-    if (is_served(m, &p) && met++ % (all ? APART : 1) == 0) qp_cases_push_each(m, &p);
+    if (!is_served(m, &p)) continue;
+    const unsigned nth = met[q->fields != 0]++;
+    if (!(few && nth) && nth % (all ? APART : 1) == 0) qp_cases_push_each(m, &p);
   }
 }
 

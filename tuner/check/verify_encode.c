@@ -210,8 +210,9 @@ static void tie_targets(const qp_coder *c, size_t steps, float *target) {
   }
 }
 
-/* Sequences unlike N(0,1): of small trellises the first between values, the second with outliers, the third of zeros and of what is far out, so
-   that many sums are equal, and some beyond what steps of 16 bits hold. */
+/* Sequences unlike N(0,1): of small trellises the first between values, the second with outliers,
+   the third of zeros and of what is far out, so that many sums are equal, and some beyond what
+   steps of 16 bits hold. */
 static void vary_sequences(encode_check *c) {
   const size_t n = c->steps * c->coder.quantizer->dim;
   for (size_t i = 0; i < n && c->sequences > 1; i++)

@@ -6,6 +6,7 @@
 
 #include "gen/encode/coder.h"
 #include "gen/encode/feedback.h"
+#include "gen/encode/lanes.h"
 #include "gen/encode/sample.h"
 #include "runtime/sim/sim.h"
 #include "tuner/check/verify_internal.h"
@@ -13,12 +14,14 @@
 
 enum {
   ROWS = 32,
-  GRAIN = QP_CODER_TRELLIS_GRAIN,
   BEFORE = 24, /* columns of a part before, whose errors stand */
-  BUFFERS = 9,
+  BUFFERS = 10,
   GUARD = 256,
   FACTOR_BITS = 16,
-  INSTRUCTIONS_A_STATE = 512 /* of a thread at most, where nothing is optimised */
+  /* Of a thread at most, where nothing is optimised: for each state of a step; for a group of
+     fields of 256 weights. */
+  INSTRUCTIONS_A_STATE = 512,
+  INSTRUCTIONS_A_GROUP = 1 << 24
 };
 
 /* One check: what the kernel gets, what the CPU makes of the same. */
@@ -30,10 +33,14 @@ typedef struct fed_check {
   qp_feedback feedback; /* U is made up, and so is its unit; there is no Hessian */
   unsigned all;
   size_t groups, steps;
-  float *target;   /* [groups][32][columns] */
-  int32_t *errors; /* [groups][all][32], of the columns before */
-  int32_t *lost;   /* of the CPU: the same of all columns */
-  uint32_t *code;  /* of the CPU: [groups][32][steps] */
+  bool by_row;                   /* group fields: codes are found by row, [groups][32][columns] */
+  size_t raws;                   /* then of a row; */
+  uint32_t *raw;                 /* [groups][32][raws] */
+  uint8_t *field[QP_MAX_ARRAYS]; /* of the CPU, as they are stored */
+  float *target;                 /* [groups][32][columns] */
+  int32_t *errors;               /* [groups][all][32], of the columns before */
+  int32_t *lost;                 /* of the CPU: the same of all columns */
+  uint32_t *code;                /* of the CPU: [groups][32][steps] */
   qp_devptr buffer[BUFFERS];
   unsigned buffers;
   qp_error *err;
@@ -86,6 +93,7 @@ static qp_status make_desk(const fed_check *c, fed_desk *d) {
                   .error = calloc(cells, sizeof(double)),
                   .sum = calloc(cells, sizeof(double)),
                   .state = calloc(c->steps, sizeof(uint32_t))};
+  memcpy(d->out.field, c->field, sizeof d->out.field);
   const bool ok = d->out.codes && d->x && d->target && d->value && d->error && d->sum && d->state;
   return ok ? qp_coder_work_new(&c->coder, &c->stream, &d->work, c->err) : out_of_memory(c);
 }
@@ -101,15 +109,17 @@ static void pass_errors(const fed_check *c, fed_desk *d, unsigned from, unsigned
 static qp_status code_columns(const fed_check *c, fed_desk *d, unsigned group) {
   const unsigned n = c->stream.columns;
   const qp_coder *coder = &c->coder;
+  const unsigned grain = qp_coder_grain(coder, &c->stream);
   qp_status status =
       qp_coder_begin(coder, d->work, &c->stream, group, d->x + BEFORE, c->all, &d->out, c->err);
-  for (unsigned k = 0; k < n && !status; k += GRAIN) {
-    const unsigned end = k + GRAIN < n ? k + GRAIN : n;
+  for (unsigned k = 0; k < n && !status; k += grain) {
+    const unsigned end = k + grain < n ? k + grain : n;
     qp_feedback_targets(&c->feedback, BEFORE + k, c->all, d->x, d->sum, d->target);
     status = qp_coder_columns(coder, d->work, &c->stream, group, k, end, d->target + BEFORE,
                               &d->out, d->value + BEFORE, c->all, c->err);
     if (!status) pass_errors(c, d, BEFORE + k, BEFORE + end);
   }
+  if (!status) qp_coder_end(coder, d->work, &c->stream, group, &d->out);
   return status;
 }
 
@@ -129,7 +139,8 @@ static qp_status encode_group(const fed_check *c, fed_desk *d, unsigned group) {
   for (unsigned lane = 0; lane < ROWS && !status; lane++) {
     qp_coder_states(&c->coder, d->work, lane, d->state);
     for (size_t i = 0; i < c->steps; i++)
-      c->code[((size_t)group * ROWS + lane) * c->steps + i] = d->state[i] >> (q->window - q->step);
+      c->code[((size_t)group * ROWS + lane) * c->steps + i] =
+          c->by_row ? d->state[i] : d->state[i] >> (q->window - q->step);
   }
   return status;
 }
@@ -164,7 +175,27 @@ static qp_status make_feedback(fed_check *c, uint64_t seed) {
   return f->unit && f->scale && u ? QP_OK : out_of_memory(c);
 }
 
-/* N(0,1), but for a row of outliers, one of zeros, and one beyond what steps of 16 bits hold. */
+/* N(0,1), but for a row of outliers, one of zeros and of what is beyond what steps of 16 bits hold,
+   one with an error beyond what is passed on, one of zeros that nothing is passed on to; every
+   other one is wider than codes reach, so that paths that are given up would be the best. */
+static void fill_targets(fed_check *c, uint64_t seed) {
+  const size_t n = c->stream.columns, rows = c->stream.rows;
+  qp_sample_gaussian(seed, rows * n, c->target);
+  for (size_t i = 0; i < rows * n; i++)
+    if (i / n % 2) c->target[i] *= (float)(1 + i / n % 8);
+  for (size_t k = 0; k < n; k++) {
+    if (k % 16 == 3) c->target[n + k] *= 30;
+    c->target[2 * n + k] *= k < n / 2 ? 0 : 8;
+    if (k % 32 == 9) c->target[3 * n + k] = 1000;
+    c->target[4 * n + k] = 0;
+  }
+  for (size_t i = 0; i < c->groups * ROWS * c->all; i++) { /* the kernel's are far out before */
+    const bool zero = i % ROWS == 4 && i / ROWS < c->all;
+    c->errors[i] =
+        i / ROWS % c->all < BEFORE ? (zero ? 0 : (int)(i * 7919 % 20011) - 10005) : INT32_MIN;
+  }
+}
+
 static qp_status make_data(fed_check *c, uint64_t seed) {
   const qp_problem *p = &c->k->problem;
   const qp_quantizer *q = p->segment[0].quantizer;
@@ -174,19 +205,19 @@ static qp_status make_data(fed_check *c, uint64_t seed) {
   c->all = BEFORE + p->columns;
   c->groups = c->stream.row_groups;
   c->steps = (size_t)c->stream.superblocks * c->stream.period.steps;
+  c->by_row = qp_coder_has_fields(&c->coder);
+  c->raws = c->by_row ? qp_field_groups(&c->stream) * q->fields : 1;
   const size_t cells = c->groups * ROWS * p->columns, errors = c->groups * ROWS * c->all;
   c->target = calloc(cells, sizeof *c->target);
   c->errors = calloc(errors, sizeof *c->errors);
   c->lost = calloc(errors, sizeof *c->lost);
   c->code = calloc(c->groups * ROWS * c->steps, sizeof *c->code);
-  if (!c->target || !c->errors || !c->lost || !c->code) return out_of_memory(c);
-  qp_sample_gaussian(seed, (size_t)p->segment[0].rows * p->columns, c->target);
-  for (size_t k = 0; k < p->columns; k++) {
-    if (k % 16 == 3) c->target[p->columns + k] *= 30;
-    c->target[2 * p->columns + k] *= k < p->columns / 2 ? 0 : 8;
-  }
-  for (size_t i = 0; i < errors; i++) /* those that the kernel writes are far out */
-    c->errors[i] = i / ROWS % c->all < BEFORE ? (int)(i * 7919 % 20011) - 10005 : INT32_MIN;
+  c->raw = calloc(c->groups * ROWS * c->raws, sizeof *c->raw);
+  bool ok = c->target && c->errors && c->lost && c->code && c->raw;
+  for (unsigned f = 0; f < c->stream.arrays; f++)
+    ok = (c->field[f] = calloc(1, c->stream.field_bytes[f])) && ok;
+  if (!ok) return out_of_memory(c);
+  fill_targets(c, seed);
   status = make_feedback(c, seed + 1);
   return status ? status : encode_on_cpu(c);
 }
@@ -197,22 +228,31 @@ static qp_status add_all(fed_check *c, qp_arguments *a) {
   const size_t n = c->all, rows = c->groups * ROWS;
   size_t table_bytes = 0, value_bytes = 0;
   void *table = qp_device_search_table(&c->coder, c->k, &table_bytes);
-  void *values = qp_device_search_values(&c->coder, &value_bytes);
+  void *values = c->by_row ? table : qp_device_search_values(&c->coder, &value_bytes);
   *a = (qp_arguments){.rows = c->groups};
   qp_device_search_words(&c->coder, BEFORE, c->all, a);
+  const size_t codes = c->by_row ? c->stream.columns : c->steps;
   qp_status status = table && values ? QP_OK : out_of_memory(c);
   if (!status) status = add(c, table, table_bytes, &a->table);
-  if (!status) status = add(c, values, value_bytes, &a->values);
+  if (!status && !c->by_row) status = add(c, values, value_bytes, &a->values);
+  if (!status && c->by_row) status = add(c, NULL, 4 * rows * c->raws, &a->start);
   if (!status) status = add(c, c->target, 4 * rows * c->stream.columns, &a->x);
   if (!status) status = add(c, c->errors, 4 * rows * n, &a->errors);
   if (!status) status = add(c, NULL, 4 * n * n, &a->factor);
   if (!status) status = qp_device_search_factor(c->dev, &c->feedback, a->factor, c->err);
   if (!status) status = add(c, c->feedback.scale, sizeof(double) * n, &a->sum_unit);
-  if (!status) status = add(c, NULL, 4 * rows * c->steps, &a->y);
-  if (!status) status = add(c, NULL, c->k->workspace_bytes, &a->workspace);
+  if (!status) status = add(c, NULL, 4 * rows * codes, &a->y);
+  if (!status && c->k->workspace_bytes) status = add(c, NULL, c->k->workspace_bytes, &a->workspace);
   free(table);
-  free(values);
+  if (values != table) free(values);
   return status;
+}
+
+static uint64_t instructions_of(const fed_check *c) {
+  const qp_quantizer *q = c->coder.quantizer;
+  const uint64_t states = (UINT64_C(1) << q->window) / c->k->block + 1;
+  if (c->by_row) return c->raws * INSTRUCTIONS_A_GROUP;
+  return ROWS * (4 * c->steps + 512) * states * INSTRUCTIONS_A_STATE;
 }
 
 /* The simulator's limit holds for kernels whose work is small. */
@@ -221,12 +261,9 @@ static qp_status run(fed_check *c, qp_function *function, const qp_launch *how) 
   if (!c->dev->info.simulated) return qp_device_launch(c->dev, function, how, c->err);
   qp_status status = qp_sim_switches_get(c->dev, &before, c->err);
   if (status) return status;
-  const qp_quantizer *q = c->coder.quantizer;
-  const uint64_t states = (UINT64_C(1) << q->window) / c->k->block + 1;
-  const uint64_t steps = ROWS * (4 * c->steps + 512);
+  const uint64_t needed = instructions_of(c);
   switches = before;
-  if (switches.thread_limit < steps * states * INSTRUCTIONS_A_STATE)
-    switches.thread_limit = steps * states * INSTRUCTIONS_A_STATE;
+  if (switches.thread_limit < needed) switches.thread_limit = needed;
   status = qp_sim_switches_set(c->dev, &switches, c->err);
   if (!status) status = qp_device_launch(c->dev, function, how, c->err);
   const qp_status restored = qp_sim_switches_set(c->dev, &before, NULL);
@@ -252,30 +289,75 @@ static qp_status launch(fed_check *c, const qp_compiled *compiled, qp_arguments 
   return status;
 }
 
-/* Words that the kernel wrote against the CPU's, [groups][first][second], and what stands behind
-   them. */
-static qp_status compare(fed_check *c, qp_devptr at, const void *wanted, size_t first,
-                         size_t second, const char *what, qp_verdict *v) {
-  const size_t words = c->groups * first * second;
-  unsigned char *got = malloc(4 * words + GUARD);
-  qp_status status = got ? QP_OK : out_of_memory(c);
-  if (!status) status = qp_device_download(c->dev, got, at, 4 * words + GUARD, c->err);
+/* Words that the kernel wrote, to 'got', and what stands behind them. */
+static qp_status read_words(fed_check *c, qp_devptr at, size_t words, const char *what,
+                            uint32_t *got, qp_verdict *v) {
+  unsigned char guard[GUARD];
+  qp_status status = qp_device_download(c->dev, got, at, 4 * words, c->err);
+  if (!status) status = qp_device_download(c->dev, guard, at + 4 * words, GUARD, c->err);
   for (size_t i = 0; i < GUARD && !status; i++) {
-    if (got[4 * words + i] == 0xa5) continue;
+    if (guard[i] == 0xa5) continue;
     snprintf(v->why, sizeof v->why, "%ss: byte %zu behind their end was overwritten", what, i);
     status = QP_E_WRONG;
   }
-  for (size_t i = 0; i < words && !status; i++) {
-    int32_t has, wants;
-    memcpy(&has, got + 4 * i, 4);
-    memcpy(&wants, (const unsigned char *)wanted + 4 * i, 4);
-    if (has == wants) continue;
-    snprintf(v->why, sizeof v->why, "group %zu, %s of %zu, %zu: %d, the CPU's is %d",
-             i / second / first, what, i / second % first, i % second, has, wants);
-    status = QP_E_WRONG;
-  }
-  free(got);
   v->compared += words;
+  return status;
+}
+
+/* Against the CPU's, [groups][first][second]. */
+static qp_status compare(const uint32_t *got, const void *wanted, size_t groups, size_t first,
+                         size_t second, const char *what, qp_verdict *v) {
+  for (size_t i = 0; i < groups * first * second; i++) {
+    uint32_t wants;
+    memcpy(&wants, (const unsigned char *)wanted + 4 * i, 4);
+    if (got[i] == wants) continue;
+    snprintf(v->why, sizeof v->why, "group %zu, %s of %zu, %zu: %d, the CPU's is %d",
+             i / second / first, what, i / second % first, i % second, (int)got[i], (int)wants);
+    return QP_E_WRONG;
+  }
+  return QP_OK;
+}
+
+static qp_status compare_errors(fed_check *c, qp_devptr at, qp_verdict *v) {
+  const size_t words = c->groups * c->all * ROWS;
+  uint32_t *got = malloc(sizeof *got * words);
+  qp_status status = got ? read_words(c, at, words, "error", got, v) : out_of_memory(c);
+  if (!status) status = compare(got, c->lost, c->groups, c->all, ROWS, "error", v);
+  free(got);
+  return status;
+}
+
+static qp_status compare_codes(fed_check *c, qp_devptr at, qp_verdict *v) {
+  const size_t each = ROWS * (c->by_row ? c->stream.columns : c->steps);
+  uint32_t *got = malloc(sizeof *got * c->groups * each);
+  uint32_t *lanes = malloc(sizeof *lanes * c->groups * ROWS * c->steps);
+  qp_status status =
+      got && lanes ? read_words(c, at, c->groups * each, "code", got, v) : out_of_memory(c);
+  for (size_t g = 0; g < c->groups && !status && c->by_row; g++)
+    qp_lanes_of_rows(&c->stream, got + g * each, NULL, lanes + g * ROWS * c->steps);
+  if (!status)
+    status = compare(c->by_row ? lanes : got, c->code, c->groups, ROWS, c->steps, "code", v);
+  free(got);
+  free(lanes);
+  return status;
+}
+
+/* Raw fields, stored as the CPU stores its own. */
+static qp_status compare_fields(fed_check *c, qp_devptr at, qp_verdict *v) {
+  uint8_t *to[QP_MAX_ARRAYS] = {0};
+  qp_status status = read_words(c, at, c->groups * ROWS * c->raws, "group field", c->raw, v);
+  for (unsigned f = 0; f < c->stream.arrays && !status; f++)
+    if (!(to[f] = calloc(1, c->stream.field_bytes[f]))) status = out_of_memory(c);
+  for (unsigned g = 0; g < c->groups && !status; g++)
+    qp_field_groups_pack(&c->stream, g, c->raw + g * ROWS * c->raws, to);
+  for (unsigned f = 0; f < c->stream.arrays && !status; f++)
+    for (size_t i = 0; i < c->stream.field_bytes[f] && !status; i++) {
+      if (to[f][i] == c->field[f][i]) continue;
+      snprintf(v->why, sizeof v->why, "byte %zu of the stored fields %u: %u, the CPU's is %u", i, f,
+               to[f][i], c->field[f][i]);
+      status = QP_E_WRONG;
+    }
+  for (unsigned f = 0; f < c->stream.arrays; f++) free(to[f]);
   return status;
 }
 
@@ -287,6 +369,8 @@ static void release(fed_check *c) {
   free(c->errors);
   free(c->lost);
   free(c->code);
+  free(c->raw);
+  for (unsigned f = 0; f < QP_MAX_ARRAYS; f++) free(c->field[f]);
 }
 
 qp_status qp_verify_encode_fed(qp_device *dev, const qp_kernel *kernel, const qp_compiled *compiled,
@@ -297,8 +381,9 @@ qp_status qp_verify_encode_fed(qp_device *dev, const qp_kernel *kernel, const qp
   if (!status) status = add_all(&c, &a);
   if (!status) status = launch(&c, compiled, &a);
   v->compared = 0;
-  if (!status) status = compare(&c, a.errors, c.lost, c.all, ROWS, "error", v);
-  if (!status) status = compare(&c, a.y, c.code, ROWS, c.steps, "code", v);
+  if (!status && c.by_row) status = compare_fields(&c, a.start, v);
+  if (!status) status = compare_errors(&c, a.errors, v);
+  if (!status) status = compare_codes(&c, a.y, v);
   release(&c);
   return status;
 }

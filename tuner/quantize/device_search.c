@@ -124,7 +124,8 @@ static uint64_t word_of(const void *low, const void *high) {
 void qp_device_search_words(const qp_coder *c, unsigned first, unsigned all, qp_arguments *out) {
   const qp_metric *m = &c->trellis.metric;
   const float edge = (float)m->edge, unit = QP_UNIT * (float)(1 << m->doublings);
-  const uint32_t kept = qp_trellis_kept_ahead(&c->trellis);
+  const bool trellis = c->kind == QP_CODER_TRELLIS;
+  const uint32_t kept = trellis ? qp_trellis_kept_ahead(&c->trellis) : 0;
   out->metric = word_of(&m->scale, &edge);
   out->paths = word_of(&unit, &kept);
   out->part = word_of(&first, &all);
@@ -351,7 +352,7 @@ static qp_status feed(void *context, const qp_coder *coder, const qp_stream *str
                       const qp_encode_feed *in, qp_error *err) {
   qp_device_search *s = context;
   const size_t rows = QP_GROUP_ROWS * in->groups, all = in->feedback->columns;
-  const size_t codes = rows * stream->superblocks * stream->period.steps;
+  const amounts n = amounts_of(coder, stream, rows);
   const size_t errors = sizeof *in->errors * rows * all;
   const size_t targets = sizeof *in->targets * rows * stream->columns;
   searcher *k = NULL;
@@ -361,19 +362,23 @@ static qp_status feed(void *context, const qp_coder *coder, const qp_stream *str
   qp_device_search_words(coder, in->first, (unsigned)all, &a);
   status = put_table(s, coder, k, err);
   a.table = k->table;
-  if (!status) status = put_values(s, coder, &a.values, err);
+  if (!status && !n.fields) status = put_values(s, coder, &a.values, err);
+  if (!status) status = need(s, ROOM_START, sizeof *in->fields * n.fields, &a.start, err);
   if (!status) status = put_factor(s, in->feedback, &a, err);
   if (!status) status = need(s, ROOM_TARGETS, targets, &a.x, err);
-  if (!status) status = need(s, ROOM_CODES, sizeof *in->codes * codes, &a.y, err);
+  if (!status) status = need(s, ROOM_CODES, sizeof *in->codes * n.codes, &a.y, err);
   if (!status) status = need(s, ROOM_ERRORS, errors, &a.errors, err);
   if (!status) status = need(s, ROOM_WORKSPACE, k->kernel.workspace_bytes, &a.workspace, err);
   if (!status) status = qp_device_upload(s->dev, a.x, in->targets, targets, err);
   if (!status && in->first) status = qp_device_upload(s->dev, a.errors, in->errors, errors, err);
   if (!status) status = launch(s, k, &a, err);
-  if (!status) status = qp_device_download(s->dev, in->codes, a.y, sizeof *in->codes * codes, err);
+  if (!status)
+    status = qp_device_download(s->dev, in->codes, a.y, sizeof *in->codes * n.codes, err);
+  if (!status && n.fields)
+    status = qp_device_download(s->dev, in->fields, a.start, sizeof *in->fields * n.fields, err);
   if (!status && in->first + stream->columns < all)
     status = qp_device_download(s->dev, in->errors, a.errors, errors, err);
-  if (!status) s->codes += codes;
+  if (!status) s->codes += n.codes;
   return status ? qp_fail_prefix(err, status, "encoding %s on the device", stream->quantizer->name)
                 : QP_OK;
 }
