@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,8 @@ enum {
   ERROR_FRACTION = QP_FEEDBACK_ERROR_FRACTION,
   MOST_COLUMNS = 1 << 18
 };
+
+static _Atomic unsigned long made; /* factors so far */
 
 static double mean_diagonal(unsigned n, const float *h) {
   double mean = 0;
@@ -168,6 +171,7 @@ qp_status qp_feedback_make(qp_feedback *out, unsigned columns, const float *hess
   if (feeds && !status) {
     f.left = mean_left(&f, f.unit);
     make_unit(&f, scratch);
+    f.serial = atomic_fetch_add(&made, 1) + 1;
   }
   free(scratch);
   if (status)

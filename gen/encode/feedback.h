@@ -29,6 +29,7 @@ typedef struct qp_feedback {
   double *unit;         /* U above its diagonal blocks in whole numbers, else 0: row-major
                            [columns][columns] */
   double *scale;        /* [columns]: the unit of a column's sums, a power of two */
+  unsigned long serial; /* no other factor that is made has it; 0: none was made */
   double damping;       /* what was added to the diagonal, as a share of its mean */
   double added;         /* the same as a number */
   double left;  /* the mean of the variances of columns given those behind them, as a share of the

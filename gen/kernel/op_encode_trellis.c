@@ -323,24 +323,43 @@ static unsigned fed_bytes(const qp_kernel *k, unsigned pairs, const steps *s) {
   return shared_bytes(k, pairs) + 4 * (4 * pairs + 2 * WARP + targets);
 }
 
-/* A block has a group of rows; as many as have room for what they keep. */
+/* Bytes that a block keeps of a run, and how many blocks have room for it: one a group of rows, at
+   most two a multiprocessor. */
+static size_t fed_workspace(const qp_kernel *k, unsigned pairs, const steps *s) {
+  return 4 * ((size_t)shape_of(quantizer_of(k)).groups + 2) * pairs * (run_of(k, s) + 1);
+}
+static unsigned fed_blocks(const qp_kernel *k, unsigned pairs, const steps *s, unsigned groups) {
+  const size_t fit = WORKSPACE_BYTES / fed_workspace(k, pairs, s);
+  const unsigned wanted = min_of(groups, 2 * k->problem.sm_count);
+  return fit < wanted ? (unsigned)fit : wanted;
+}
+
+/* Fewer pairs where shared memory is too small, or where blocks would be too few for all
+   multiprocessors. */
+static unsigned fed_pairs(const qp_kernel *k, const steps *s, unsigned groups) {
+  const unsigned room = qp_arch_smem_bytes(k->problem.arch);
+  const unsigned asked = qp_choice_get(&k->choice, "pairs");
+  const unsigned blocks = min_of(groups, k->problem.sm_count);
+  unsigned pairs = asked ? asked : FED_PAIRS;
+  while (!asked && pairs > 1 &&
+         (fed_bytes(k, pairs, s) > room || fed_blocks(k, pairs, s, groups) < blocks))
+    pairs /= 2;
+  return pairs;
+}
+
 static qp_status size_fed(qp_kernel *k, qp_error *err) {
-  const unsigned room = qp_arch_smem_bytes(k->problem.arch),
-                 asked = qp_choice_get(&k->choice, "pairs");
-  const unsigned groups = shape_of(quantizer_of(k)).groups;
+  const unsigned room = qp_arch_smem_bytes(k->problem.arch);
   qp_stream stream;
   steps s;
   qp_status status = steps_of(k, &s, &stream, err);
   if (!status) status = find_entries(k, room / 2 / 4, err);
   if (status) return status;
-  unsigned pairs = asked ? asked : FED_PAIRS;
-  while (!asked && pairs > 1 && fed_bytes(k, pairs, &s) > room) pairs /= 2;
-  const size_t one = 4 * ((size_t)groups + 2) * pairs * (run_of(k, &s) + 1);
+  const unsigned pairs = fed_pairs(k, &s, stream.row_groups);
+  const size_t one = fed_workspace(k, pairs, &s);
   k->smem_bytes = fed_bytes(k, pairs, &s);
-  k->grid = min_of(stream.row_groups, 2 * k->problem.sm_count);
-  while (k->grid > 1 && k->grid * one > WORKSPACE_BYTES) k->grid--;
+  k->grid = fed_blocks(k, pairs, &s, stream.row_groups);
   k->workspace_bytes = k->grid * one;
-  if (k->smem_bytes > room || k->workspace_bytes > WORKSPACE_BYTES)
+  if (k->smem_bytes > room || !k->grid)
     return qp_fail(err, QP_E_LIMIT,
                    "%s: %u pairs of sequences need %u bytes of shared memory, of which there are "
                    "%u, and %zu MB of workspace, of which %d may be",

@@ -65,6 +65,15 @@ Test(feedback, sums_are_those_of_whole_numbers_in_any_order) {
                    "row %u, column %u", r, k);
 }
 
+Test(feedback, each_factor_has_a_number_of_its_own) {
+  unsigned *edge = malloc(sizeof *edge * 2);
+  qp_feedback other;
+  edge[0] = 0, edge[1] = COLUMNS;
+  cr_assert_eq(qp_feedback_make(&other, COLUMNS, hessian, 0.01, edge, 1, &err), QP_OK);
+  cr_expect(feedback.serial && other.serial && other.serial != feedback.serial);
+  qp_feedback_free(&other);
+}
+
 Test(feedback, the_largest_sums_fill_no_more_than_a_double_has) {
   double most = 0;
   for (size_t i = 0; i < COLUMNS * COLUMNS; i++) {

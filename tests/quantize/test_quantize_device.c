@@ -65,42 +65,46 @@ Test(quantize_device, trellises_and_splits) {
   expect_same(options, "\n1024 codes by kernels on sim"); /* 32 lanes, 64 columns, pairs */
 }
 
-#define OTHERS                                                                                     \
-  " --keep q_proj --keep k_proj --keep v_proj --keep o_proj --keep up_proj --keep gate_proj"
-
-/* Options for down_proj and a Hessian that is alike in neighbouring columns, so that errors are
-   passed on. */
-static const char *with_hessian(const char *quantizer) {
-  enum { COLUMNS = 96 };
-  static char options[1024];
-  float *h = malloc(sizeof *h * COLUMNS * COLUMNS); /* it is the file's */
+/* A file of h/ for a linear, alike in neighbouring columns, so that errors are passed on. */
+static void write_hessian(const char *linear, int columns) {
+  float *h = malloc(sizeof *h * (size_t)(columns * columns)); /* it is the file's */
   pending p;
-  for (int i = 0; i < COLUMNS; i++)
-    for (int j = 0; j < COLUMNS; j++)
-      h[i * COLUMNS + j] = powf(0.95f, fabsf((float)(i - j))) + (i == j ? 0.1f : 0);
-  cr_assert_eq(mkdir(path("h"), 0777), 0);
-  pending_begin(&p, path("h/model.layers.0.mlp.down_proj.safetensors"));
-  pending_add(&p, "hessian", QP_TENSOR_F32, COLUMNS, COLUMNS, h);
+  for (int i = 0; i < columns; i++)
+    for (int j = 0; j < columns; j++)
+      h[i * columns + j] = powf(0.95f, fabsf((float)(i - j))) + (i == j ? 0.1f : 0);
+  pending_begin(&p, path("h/model.layers.0.%s.safetensors", linear));
+  pending_add(&p, "hessian", QP_TENSOR_F32, (unsigned)columns, (unsigned)columns, h);
   pending_write(&p);
-  snprintf(options, sizeof options, "--quantizer '%s' --hessian '%s'" OTHERS, quantizer, path("h"));
+}
+
+/* Options for two linears with Hessians of different columns. */
+static const char *with_hessians(const char *quantizer) {
+  static char options[1024];
+  cr_assert_eq(mkdir(path("h"), 0777), 0);
+  write_hessian("self_attn.k_proj", 64);
+  write_hessian("mlp.down_proj", 96);
+  snprintf(options, sizeof options,
+           "--quantizer '%s' --hessian '%s' --keep q_proj --keep v_proj --keep o_proj"
+           " --keep up_proj --keep gate_proj",
+           quantizer, path("h"));
   return options;
 }
 
-/* A part of 64 columns, whose errors are passed on to the other one's 32. */
+/* Of down_proj a part of 64 columns, whose errors are passed on to the other one's 32. */
 Test(quantize_device, errors_of_trellises_and_splits_are_fed_forward) {
   char quantizer[512];
   snprintf(quantizer, sizeof quantizer, "%s:tiny", path("own.lua"));
-  expect_same(with_hessian(quantizer), "\n4096 codes by kernels on sim");
+  expect_same(with_hessians(quantizer), "\n5120 codes by kernels on sim");
 }
 
 /* 96 columns are a group of 64, whose errors are passed on to half of one. */
 Test(quantize_device, errors_of_group_fields_are_fed_forward) {
-  expect_same(with_hessian("nf4-g64"), "\n6144 codes by kernels on sim");
+  expect_same(with_hessians("nf4-g64"), "\n8192 codes by kernels on sim");
 }
 
 /* Scalars without fields are found twice: by threads. */
 Test(quantize_device, scalars_with_a_hessian_are_encoded_by_threads) {
-  expect_same(with_hessian("nuq-3"), "\n0 codes by kernels on sim");
+  expect_same(with_hessians("nuq-3"), "\n0 codes by kernels on sim");
 }
 
 Test(quantize_device, vectors) {

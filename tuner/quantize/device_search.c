@@ -52,7 +52,8 @@ struct qp_device_search {
   qp_compiler *compiler;
   searcher *searchers;
   room room[ROOMS];
-  size_t codes; /* found so far */
+  unsigned long factor; /* whose U the device has; 0: none's */
+  size_t codes;         /* found so far */
 };
 
 /* x^ and t^ as fp32, times 2^doublings and this. */
@@ -326,15 +327,18 @@ static qp_status search(void *context, const qp_coder *coder, const qp_stream *s
 
 /* ---- With error feedback ---- */
 
-/* U and the units of its sums, for a linear. */
+/* U and the units of its sums, for a linear; those that are there stay. */
 static qp_status put_factor(qp_device_search *s, const qp_feedback *f, qp_arguments *a,
                             qp_error *err) {
   const size_t n = f->columns;
   qp_status status = need(s, ROOM_FACTOR, sizeof(int32_t) * n * n, &a->factor, err);
   if (!status) status = need(s, ROOM_UNITS, sizeof *f->scale * n, &a->sum_unit, err);
-  if (!status) status = qp_device_search_factor(s->dev, f, a->factor, err);
-  return status ? status
-                : qp_device_upload(s->dev, a->sum_unit, f->scale, sizeof *f->scale * n, err);
+  if (status || (f->serial && s->factor == f->serial)) return status;
+  s->factor = 0;
+  status = qp_device_search_factor(s->dev, f, a->factor, err);
+  if (!status) status = qp_device_upload(s->dev, a->sum_unit, f->scale, sizeof *f->scale * n, err);
+  if (!status) s->factor = f->serial;
+  return status;
 }
 
 static qp_status put_values(qp_device_search *s, const qp_coder *coder, qp_devptr *out,
