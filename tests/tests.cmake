@@ -88,7 +88,7 @@ if(CRITERION_FOUND)
     endif()
     add_test(NAME ${name} COMMAND ${name})
     set_tests_properties(${name} PROPERTIES
-      ENVIRONMENT_MODIFICATION "${quick_environment}" TIMEOUT 600)
+      ENVIRONMENT_MODIFICATION "${quick_environment}" TIMEOUT $<IF:$<BOOL:${QPAL_SANITIZE}>,1800,600>)
     if(name IN_LIST as_shipped)
       set_tests_properties(${name} PROPERTIES ENVIRONMENT_MODIFICATION "${test_environment}")
     endif()

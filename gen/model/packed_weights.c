@@ -80,8 +80,10 @@ static qp_status find_quantizer(const cJSON *section, const char *where, const c
   qp_status status = qp_json_object(section, where, "quantizers", &all, err);
   if (!status) status = qp_json_object(all, where, name, &entry, err);
   if (!status) status = qp_json_text(entry, where, "hash", &hash, err);
-  if (!status) status = qp_palette_find(palette, name, out, err);
-  if (!status && strcmp((*out)->hash, hash) != 0)
+  if (status) return status;
+  status = qp_palette_find(palette, name, out, err);
+  if (status) return qp_fail_prefix(err, status, "%s", where);
+  if (strcmp((*out)->hash, hash) != 0)
     status = qp_fail(err, QP_E_ARG,
                      "%s: quantizer '%s' has the hash %s here, %s as it is defined "
                      "now: other weights "

@@ -298,7 +298,7 @@ static void damage_sparse(const char *folder) {
   free(header);
 }
 
-Test(evaluate, packed_weights_that_lie_of_their_version_or_of_a_sparse_entry_are_refused) {
+Test(evaluate, packed_weights_that_lie_of_version_quantizer_or_sparse_entry_are_refused) {
   place p;
   char out[4096];
   make_place("llama", &p);
@@ -311,6 +311,12 @@ Test(evaluate, packed_weights_that_lie_of_their_version_or_of_a_sparse_entry_are
   cr_expect(strstr(out, "field 'sparse' is of packed weights of version 5 and later; field "
                         "'version' is 4"),
             "%s", out);
+  snprintf(out, sizeof out, "mv %s/config.json.old %s/config.json", p.packed, p.packed);
+  cr_assert_eq(system(out), 0);
+  snprintf(out, sizeof out, "sed -i.old 's/squeezellm-3/gone-3/g' %s/config.json", p.packed);
+  cr_assert_eq(system(out), 0);
+  cr_expect_eq(run(out, sizeof out, "evaluate %s --tokens %s 2>&1", p.packed, p.tokens), 2);
+  cr_expect(strstr(out, "/config.json: quantization: there is no quantizer 'gone-3'"), "%s", out);
   snprintf(out, sizeof out, "mv %s/config.json.old %s/config.json", p.packed, p.packed);
   cr_assert_eq(system(out), 0);
   damage_sparse(p.packed);
