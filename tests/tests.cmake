@@ -27,7 +27,9 @@ set(computes test_encode test_trellis test_nested test_trellis_table test_fields
   test_quantize test_sparse test_steady test_plan_solve test_choose test_products test_passes test_tokenizer)
 
 # Labels, by which presets choose their tests.  threads: what asks for several threads, as its source
-# says, or starts as many as there are CPUs; the thread sanitizer builds and runs these alone.
+# says, or starts as many as there are CPUs; the thread sanitizer builds and runs these alone, but
+# for two that take longest there and whose threads others start: test_encode (as test_settle does)
+# and test_evaluate (as test_forward).
 # kernels: what judges kernels or numbers, one after the other by the same C code, which other tests
 # run, too; text: what reads sources.  Builds that look at the C code leave these two out (debug,
 # asan).
@@ -58,7 +60,7 @@ if(CRITERION_FOUND)
   foreach(source ${TEST_SRC})
     get_filename_component(name ${source} NAME_WE)
     file(STRINGS ${source} asks REGEX ${asks_for_threads} LIMIT_COUNT 1)
-    if(asks)
+    if(asks AND NOT name MATCHES "^test_(encode|evaluate)$")
       list(APPEND threads ${name})
     endif()
     add_executable(${name} ${source})
