@@ -71,8 +71,8 @@ static qp_status check_format(const cJSON *section, const char *where, unsigned 
                                   &number, err);
 }
 
-/* The palette's quantizer of this name, if it is the one that the weights were
- * packed with. */
+/* The palette's quantizer of this name, if it is the one that the weights were packed with.  A
+   folder of weights names no file to be run. */
 static qp_status find_quantizer(const cJSON *section, const char *where, const char *name,
                                 qp_palette *palette, const qp_quantizer **out, qp_error *err) {
   const cJSON *all = NULL, *entry = NULL;
@@ -80,9 +80,12 @@ static qp_status find_quantizer(const cJSON *section, const char *where, const c
   qp_status status = qp_json_object(section, where, "quantizers", &all, err);
   if (!status) status = qp_json_object(all, where, name, &entry, err);
   if (!status) status = qp_json_text(entry, where, "hash", &hash, err);
+  if (!status && qp_palette_path_bytes(name))
+    return qp_fail(err, QP_E_ARG, "%s: quantizers: '%s' is a file; a quantizer's name is needed",
+                   where, name);
   if (status) return status;
   status = qp_palette_find(palette, name, out, err);
-  if (status) return qp_fail_prefix(err, status, "%s", where);
+  if (status) return qp_fail_prefix(err, status, "%s: quantizers", where);
   if (strcmp((*out)->hash, hash) != 0)
     status = qp_fail(err, QP_E_ARG,
                      "%s: quantizer '%s' has the hash %s here, %s as it is defined "

@@ -283,6 +283,18 @@ Test(evaluate, packed_weights_are_read_as_far_from_the_source_as_their_config_sa
   remove_place(&p);
 }
 
+/* Write 'to' wherever a packed folder's config says 'from' and expect a refusal that says 'why'. */
+static void expect_config_refused(const place *p, const char *from, const char *to,
+                                  const char *why) {
+  char out[4096];
+  snprintf(out, sizeof out, "sed -i.old 's#%s#%s#g' %s/config.json", from, to, p->packed);
+  cr_assert_eq(system(out), 0);
+  cr_expect_eq(run(out, sizeof out, "evaluate %s --tokens %s 2>&1", p->packed, p->tokens), 2);
+  cr_expect(strstr(out, why) && strstr(out, "/config.json: quantization: "), "%s", out);
+  snprintf(out, sizeof out, "mv %s/config.json.old %s/config.json", p->packed, p->packed);
+  cr_assert_eq(system(out), 0);
+}
+
 /* Change the column of the first sparse entry in a packed file to one that no row has. */
 static void damage_sparse(const char *folder) {
   char file[160], *header = NULL, *name;
@@ -298,27 +310,20 @@ static void damage_sparse(const char *folder) {
   free(header);
 }
 
-Test(evaluate, packed_weights_that_lie_of_version_quantizer_or_sparse_entry_are_refused) {
+Test(evaluate, packed_weights_that_lie_of_version_or_quantizer_or_a_sparse_entry_are_refused) {
   place p;
   char out[4096];
   make_place("llama", &p);
   cr_assert_eq(
       run(out, sizeof out, "quantize %s --quantizer squeezellm-3 -o %s 2>&1", p.source, p.packed),
       0, "%s", out);
-  snprintf(out, sizeof out, "sed -i.old 's/\\(version.*\\)5/\\14/' %s/config.json", p.packed);
-  cr_assert_eq(system(out), 0);
-  cr_expect_eq(run(out, sizeof out, "evaluate %s --tokens %s 2>&1", p.packed, p.tokens), 2);
-  cr_expect(strstr(out, "field 'sparse' is of packed weights of version 5 and later; field "
-                        "'version' is 4"),
-            "%s", out);
-  snprintf(out, sizeof out, "mv %s/config.json.old %s/config.json", p.packed, p.packed);
-  cr_assert_eq(system(out), 0);
-  snprintf(out, sizeof out, "sed -i.old 's/squeezellm-3/gone-3/g' %s/config.json", p.packed);
-  cr_assert_eq(system(out), 0);
-  cr_expect_eq(run(out, sizeof out, "evaluate %s --tokens %s 2>&1", p.packed, p.tokens), 2);
-  cr_expect(strstr(out, "/config.json: quantization: there is no quantizer 'gone-3'"), "%s", out);
-  snprintf(out, sizeof out, "mv %s/config.json.old %s/config.json", p.packed, p.packed);
-  cr_assert_eq(system(out), 0);
+  expect_config_refused(
+      &p, "\\(version.*\\)5", "\\14",
+      "field 'sparse' is of packed weights of version 5 and later; field 'version' is 4");
+  expect_config_refused(&p, "squeezellm-3", "squeezellm-33",
+                        "quantizers: there is no quantizer 'squeezellm-33'");
+  expect_config_refused(&p, "squeezellm-3", "../a.lua",
+                        "quantizers: '../a.lua' is a file; a quantizer's name is needed");
   damage_sparse(p.packed);
   cr_expect_eq(run(out, sizeof out, "evaluate %s --tokens %s 2>&1", p.packed, p.tokens), 2, "%s",
                out);
