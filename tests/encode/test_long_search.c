@@ -57,16 +57,18 @@ static double cost_of(const qp_trellis *t, const float *values, const float *tar
 /* Rows of one window and of several, of one, two and four vectors, of fewer codes than lanes; from
 ** strips and from a table; few paths, and all. */
 static const kind kinds[] = {
-    {16, 4, 2, 256, true},  {16, 5, 2, 128, true},    {17, 6, 2, 200, true},  {16, 7, 2, 100, true},
-    {16, 8, 1, 64, true},   {14, 3, 1, 128, true},    {16, 4, 2, 256, false}, {15, 6, 4, 64, false},
-    {14, 2, 1, 200, false}, {12, 5, 2, 1 << 16, true}};
+    {16, 4, 2, 256, true},     {16, 5, 2, 128, true}, {17, 6, 2, 200, true},
+    {16, 7, 2, 100, true},     {16, 8, 1, 64, true},  {14, 3, 1, 128, true},
+    {16, 4, 2, 256, false},    {15, 6, 4, 64, false}, {14, 2, 1, 200, false},
+    {12, 5, 2, 1 << 16, true}, {13, 6, 8, 32, true}};
 
 Test(long_search, codes_are_the_same_by_every_instruction_set_whatever_the_ends) {
-  enum { STEPS = 90, DIM = 4 };
+  enum { STEPS = 90, DIM = 8 };
   static const qp_ends ends[] = {QP_ENDS_FREE, QP_ENDS_FROM, QP_ENDS_BETWEEN, QP_ENDS_TIED};
   static float target[STEPS * DIM];
   qp_sample_gaussian(3, STEPS * DIM, target);
-  for (unsigned i = 40; i < 44; i++) target[i] = 1e30F; /* all sums are clipped there */
+  for (unsigned i = 80; i < 88; i++)
+    target[i] = 1e30F; /* sums are clipped there: all of 8 weights' */
   for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++) {
     const kind *k = &kinds[i];
     float *values = values_of(k);
