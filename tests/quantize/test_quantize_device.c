@@ -107,6 +107,11 @@ Test(quantize_device, scalars_with_a_hessian_are_encoded_by_threads) {
   expect_same(with_hessians("nuq-3"), "\n0 codes by kernels on sim");
 }
 
+/* Fields of rows have no kernel: when it is asked for, threads take over. */
+Test(quantize_device, fields_of_rows_with_a_hessian_are_encoded_by_threads) {
+  expect_same(with_hessians("int8-row-f32"), "\n0 codes by kernels on sim");
+}
+
 Test(quantize_device, vectors) {
   expect_same("--quantizer vq2-2 --keep mlp", "\n6144 codes by kernels on sim");
 }
