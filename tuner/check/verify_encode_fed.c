@@ -167,9 +167,11 @@ static qp_status make_feedback(fed_check *c, uint64_t seed) {
     qp_sample_gaussian(seed, cells, u);
     for (size_t k = 0; k < n; k++)
       f->scale[k] = 1.0 / (1 << (FACTOR_BITS + k % 3)) / (1 << QP_FEEDBACK_ERROR_FRACTION);
-    for (size_t i = 0; i < cells; i++)
-      if (i / n < i % n)
-        f->unit[i] = (int)(u[i] * (float)(1 << (FACTOR_BITS - 2)) * (i % 37 ? 1 : 16));
+    for (size_t i = 0; i < n; i++)
+      for (size_t k = i + 1; k < n; k++) {
+        const float wide = (i * n + k) % 37 ? 1 : 16;
+        f->unit[i * n + k] = (int)(u[i * n + k] * (float)(1 << (FACTOR_BITS - 2)) * wide);
+      }
   }
   free(u);
   return f->unit && f->scale && u ? QP_OK : out_of_memory(c);
