@@ -28,8 +28,8 @@ set(computes test_encode test_trellis test_nested test_trellis_table test_fields
 
 # Labels, by which presets choose their tests.  threads: what asks for several threads, as its source
 # says, or starts as many as there are CPUs; the thread sanitizer builds and runs these alone, but
-# for two that take longest there and whose threads others start: test_encode (as test_settle does)
-# and test_evaluate (as test_forward).
+# for two that take longest there and whose threads others start, test_encode (as test_settle does)
+# and test_evaluate (as test_forward), and test_lua_host: a watchdog's signal comes too late there.
 # kernels: what judges kernels or numbers, one after the other by the same C code, which other tests
 # run, too; text: what reads sources.  Builds that look at the C code leave these two out (debug,
 # asan).
@@ -60,7 +60,7 @@ if(CRITERION_FOUND)
   foreach(source ${TEST_SRC})
     get_filename_component(name ${source} NAME_WE)
     file(STRINGS ${source} asks REGEX ${asks_for_threads} LIMIT_COUNT 1)
-    if(asks AND NOT name MATCHES "^test_(encode|evaluate)$")
+    if(asks AND NOT name MATCHES "^test_(encode|evaluate|lua_host)$")
       list(APPEND threads ${name})
     endif()
     add_executable(${name} ${source})
