@@ -181,7 +181,7 @@ static qp_status size_of(const cursor *c, qp_gguf_tensor *t) {
   bool fits = true;
   for (unsigned i = 0; i < t->dims; i++)
     fits = fits && !__builtin_mul_overflow(elements, t->shape[i], &elements);
-  if (!fits || (t->dims && t->shape[0] % t->type->elements) ||
+  if (!fits || (t->dims ? t->shape[0] : elements) % t->type->elements ||
       __builtin_mul_overflow(elements / t->type->elements, (uint64_t)t->type->bytes, &bytes) ||
       bytes > SIZE_MAX)
     return qp_fail(
