@@ -371,6 +371,14 @@ Test(gguf, wrong_tensors_are_refused_with_the_reason) {
   b.n += 64;
   expect_refusal("half a block", "whole blocks");
   begin(1, 0);
+  put_text("t"); /* Q4_0, without dimensions */
+  put32(0);
+  put32(2);
+  put64(0);
+  align();
+  b.n += 64;
+  expect_refusal("a block of no dimensions", "whole blocks");
+  begin(1, 0);
   tensor("t", (uint64_t)1 << 40, (uint64_t)1 << 40, 0, 0);
   expect_refusal("a product that overflows", "too many");
   begin(1, 0);
