@@ -173,101 +173,51 @@ static qp_status decode_sample(const making *m, const qp_encoded *e, const qp_in
                 : qp_rotate_rows_back(out, e->rows, in, qp_encode_threads(m->j->threads), m->err);
 }
 
-/* Error of what a sample was encoded to ('work'), weighed by the moments, relative to its
-   outputs. */
-static double weighed_error(const making *m, const float *sample, const float *work, size_t count) {
+/* Error of a sample by the scales that are set, weighed by the moments, relative to its outputs. */
+static qp_status add_error(const making *m, const qp_job_linear *l, const float *sample,
+                           unsigned rows, float *work, double *error) {
+  const size_t n = m->columns, count = rows * n;
+  const qp_input in = qp_input_of(m->columns, m->rotation, m->side);
+  const qp_encode_options options = {.threads = m->j->threads,
+                                     .input_scale = qp_job_scale_of(m->j, l),
+                                     .beam = m->j->beam,
+                                     .coders = m->j->coders,
+                                     .cancel = m->cancel};
+  qp_encoded e = {0};
   double lost = 0, power = 0;
-  for (size_t i = 0; i < count; i++) {
-    const double weight = m->moment ? m->moment[i % m->columns] : 1, w = (double)sample[i];
+  memcpy(work, sample, count * sizeof *work);
+  qp_status status = qp_rotate_rows(work, rows, &in, qp_encode_threads(m->j->threads), m->err);
+  if (!status)
+    status = qp_encode_linear(l->quantizer, work, rows, m->columns, &options, &e, m->err);
+  if (!status) status = decode_sample(m, &e, &in, work);
+  for (size_t i = 0; i < count && !status; i++) {
+    const double weight = m->moment ? m->moment[i % n] : 1, w = (double)sample[i];
     lost += weight * (w - (double)work[i]) * (w - (double)work[i]);
     power += weight * w * w;
   }
-  return power > 0 ? lost / power : 0;
-}
-
-/* The mean of a linear's Hessians, by the scales that are set; NULL: it has none. */
-static qp_status read_hessian(const making *m, const qp_job_linear *l, const qp_input *in,
-                              float **out, qp_error *err) {
-  const size_t count = (size_t)m->columns * m->columns;
-  qp_hessian h = {0};
-  *out = NULL;
-  if (!m->j->hessian || !*l->hessian) return QP_OK;
-  qp_status status = qp_hessian_open(m->j->hessian, l->hessian, l->rows, l->columns, &h, err);
-  for (unsigned g = 0; g < h.groups && !status; g++) {
-    float *one = NULL;
-    status = qp_hessian_read(&h, g, in, qp_encode_threads(m->j->threads), &one, err);
-    for (size_t i = 0; i < count && *out && !status; i++) one[i] += (*out)[i];
-    free(*out);
-    *out = one;
-  }
-  qp_hessian_close(&h);
-  return status;
-}
-
-/* Add the error of a sample by the scales that are set, coded as its linear will be. */
-static qp_status add_error(const making *m, const qp_job_linear *l, const float *sample,
-                           unsigned rows, float *work, double *error) {
-  const size_t count = (size_t)rows * m->columns;
-  const qp_input in = qp_input_of(m->columns, m->rotation, m->side);
-  qp_encode_options options = {.threads = m->j->threads,
-                               .input_scale = qp_job_scale_of(m->j, l),
-                               .beam = m->j->beam,
-                               .hessian_damping = m->j->damping,
-                               .coders = m->j->coders,
-                               .cancel = m->cancel};
-  qp_encoded e = {0};
-  float *hessian;
-  memcpy(work, sample, count * sizeof *work);
-  qp_status status = qp_rotate_rows(work, rows, &in, qp_encode_threads(m->j->threads), m->err);
-  if (!status) status = read_hessian(m, l, &in, &hessian, m->err);
-  if (status) return status;
-  options.hessian = hessian;
-  status = qp_encode_linear(l->quantizer, work, rows, m->columns, &options, &e, m->err);
-  if (!status && !hessian) status = decode_sample(m, &e, &in, work);
-  if (!status) *error += hessian ? e.proxy : weighed_error(m, sample, work, count);
-  free(hessian);
   qp_encoded_free(&e);
+  if (power > 0) *error += lost / power;
   return status;
 }
 
-/* A search among exponents; 'sample' has the samples of all linears, one behind another, and 'work'
-   room for one of them. */
-typedef struct search {
-  making *m;
-  const double *log_m;
-  const float *sample;
-  float *work;
-  double error[STEPS + 1]; /* 0: not known */
-  int best;
-} search;
-
-static qp_status try_step(search *s, int step) {
-  making *m = s->m;
+/* Search the scales; 'sample' has the samples of all linears, one behind another, and 'work' room
+   for one of them. */
+static qp_status search_scales(making *m, const double *log_m, const float *sample, float *work) {
   const size_t cells = (size_t)SAMPLE_ROWS * m->columns;
-  if (step < 0 || step > STEPS || s->error[step] > 0) return QP_OK;
-  qp_status status = set_scales(m, s->log_m, step);
-  for (size_t i = 0; i < m->linears && !status; i++) {
-    const qp_job_linear *l = m->linear[i];
-    const unsigned rows = l->rows < SAMPLE_ROWS ? l->rows : SAMPLE_ROWS;
-    status = add_error(m, l, s->sample + i * cells, rows, s->work, &s->error[step]);
-  }
-  if (s->error[step] < s->error[s->best]) s->best = step;
-  return status;
-}
-
-/* Feedback makes factors of a Hessian for each step: then every fourth one is tried, and those
-   around the best. */
-static qp_status search_scales(search *s) {
-  const making *m = s->m;
-  const int first = m->moment ? 4 : 1;
+  double least = INFINITY;
+  int best = 0;
   qp_status status = QP_OK;
-  for (int step = 0; step <= STEPS && !status; step += first) status = try_step(s, step);
-  for (int by = first / 2; by && !status; by /= 2) {
-    const int from = s->best;
-    status = try_step(s, from - by);
-    if (!status) status = try_step(s, from + by);
+  for (int step = 0; step <= STEPS && !status; step++) {
+    double error = 0;
+    status = set_scales(m, log_m, step);
+    for (size_t i = 0; i < m->linears && !status; i++) {
+      const qp_job_linear *l = m->linear[i];
+      const unsigned rows = l->rows < SAMPLE_ROWS ? l->rows : SAMPLE_ROWS;
+      status = add_error(m, l, sample + i * cells, rows, work, &error);
+    }
+    if (error < least) least = error, best = step;
   }
-  return status ? status : set_scales(s->m, s->log_m, s->best);
+  return status ? status : set_scales(m, log_m, best);
 }
 
 static qp_status find_scales(making *m) {
@@ -287,8 +237,7 @@ static qp_status find_scales(making *m) {
     status = read_sample(m, l, rows, sample + i * cells);
   }
   if (!status) take_logs(m, log_m);
-  search s = {.m = m, .log_m = log_m, .sample = sample, .work = sample + m->linears * cells};
-  if (!status) status = search_scales(&s);
+  if (!status) status = search_scales(m, log_m, sample, sample + m->linears * cells);
   free(sample);
   free(log_m);
   return status;

@@ -16,9 +16,8 @@
 **           of the linear's Hessian times d^2; without one the squares of W's column over d^2.  Of
 **           import: as the source has it
 **   scales  d[k] = (m[k] / M)^e, M the geometric mean: m as the quantizer's 'scale' says, e of 17
-**           steps of 1/16 (e = 0 among them) the one whose error is least, of 32 rows of each
-**           linear, coded as it will be: with a Hessian errors are fed forward and it is that of
-**           the outputs, of 5 to 9 of the steps, every fourth and those around the best
+**           steps of 1/16 the one whose error, of 32 rows of each linear, times that diagonal, is
+**           least.  e = 0 is among them
 ** QP_E_ARG: scales by activations, and no Hessian; QP_E_LIMIT: 'cancel' (may be NULL) was set;
 ** errors of the checkpoint, of Hessians and of the encoder.
 */
