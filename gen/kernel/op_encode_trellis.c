@@ -96,7 +96,8 @@ static split split_of(const qp_kernel *k, unsigned pairs) {
   return v;
 }
 
-#define TRELLIS_CONSTANTS(X)                                                                       \
+/* Of both kernels. */
+#define SEARCH_CONSTANTS(X)                                                                        \
   X(UNSIGNED, THREADS, k->block, "threads a block")                                                \
   X(UNSIGNED, DIM, q->dim, "weights a code")                                                       \
   X(UNSIGNED, WINDOW, q->window, "bits of a state")                                                \
@@ -106,7 +107,10 @@ static split split_of(const qp_kernel *k, unsigned pairs) {
   X(UNSIGNED, EACH, split_of(k, pairs).each, "groups of a set that a thread has")                  \
   X(UNSIGNED, ENTRIES, k->path_entries, "different values of the table; 0: each state's is there") \
   X(UNSIGNED, SPAN, k->path_span, "codes whose entries follow each other")                         \
-  X(UNSIGNED, STEPS, s.all, "of a sequence")                                                       \
+  X(UNSIGNED, STEPS, s.all, "of a sequence")
+
+#define TRELLIS_CONSTANTS(X)                                                                       \
+  SEARCH_CONSTANTS(X)                                                                              \
   X(UNSIGNED, AROUND, s.around, "on each side of the seam, to find where the circle closes")       \
   X(UNSIGNED, SEGMENT, k->path_segment, "steps whose sums the workspace holds together")
 
@@ -289,17 +293,8 @@ static unsigned run_of(const qp_kernel *k, const steps *s) {
 }
 
 #define FED_CONSTANTS(X)                                                                           \
-  X(UNSIGNED, THREADS, k->block, "threads a block")                                                \
+  SEARCH_CONSTANTS(X)                                                                              \
   X(UNSIGNED, K, k->problem.columns, "columns of the targets")                                     \
-  X(UNSIGNED, DIM, q->dim, "weights a code")                                                       \
-  X(UNSIGNED, WINDOW, q->window, "bits of a state")                                                \
-  X(UNSIGNED, STEP, q->step, "bits of a code")                                                     \
-  X(UNSIGNED, PAIRS, pairs, "of sequences that a block has in flight")                             \
-  X(UNSIGNED, BESIDE, split_of(k, pairs).beside, "lanes of a pair that have groups of one set")    \
-  X(UNSIGNED, EACH, split_of(k, pairs).each, "groups of a set that a thread has")                  \
-  X(UNSIGNED, ENTRIES, k->path_entries, "different values of the table; 0: each state's is there") \
-  X(UNSIGNED, SPAN, k->path_span, "codes whose entries follow each other")                         \
-  X(UNSIGNED, STEPS, s.all, "of a sequence")                                                       \
   X(UNSIGNED, AROUND, seam_of(k, &s), "on each side of the seam, to find where the circle closes") \
   X(UNSIGNED, AHEAD, qp_coder_reach_of(q).ahead, "steps that are looked at behind those coded")
 
