@@ -292,36 +292,37 @@ static uint64_t instructions_of(const encode_check *c) {
 }
 
 /* The simulator's limit holds for kernels whose work is small, and follows the work of others. */
-static qp_status run(encode_check *c, qp_function *function, const qp_launch *how) {
+static qp_status run(qp_device *dev, qp_function *function, const qp_launch *how, uint64_t needed,
+                     qp_error *err) {
   qp_sim_switches before, switches;
-  if (!c->dev->info.simulated) return qp_device_launch(c->dev, function, how, c->err);
-  qp_status status = qp_sim_switches_get(c->dev, &before, c->err);
+  if (!dev->info.simulated) return qp_device_launch(dev, function, how, err);
+  qp_status status = qp_sim_switches_get(dev, &before, err);
   if (status) return status;
   switches = before;
-  const uint64_t needed = instructions_of(c);
   if (switches.thread_limit < needed) switches.thread_limit = needed;
-  status = qp_sim_switches_set(c->dev, &switches, c->err);
-  if (!status) status = qp_device_launch(c->dev, function, how, c->err);
-  const qp_status restored = qp_sim_switches_set(c->dev, &before, NULL);
+  status = qp_sim_switches_set(dev, &switches, err);
+  if (!status) status = qp_device_launch(dev, function, how, err);
+  const qp_status restored = qp_sim_switches_set(dev, &before, NULL);
   return status ? status : restored;
 }
 
-static qp_status launch(encode_check *c, const qp_compiled *compiled, qp_arguments *a) {
+qp_status qp_verify_launch_search(qp_device *dev, const qp_kernel *k, const qp_compiled *compiled,
+                                  qp_arguments *a, uint64_t needed, qp_error *err) {
   size_t bytes;
-  const void *image = qp_compiled_image(compiled, c->dev->info.wants_ptx, &bytes);
+  const void *image = qp_compiled_image(compiled, dev->info.wants_ptx, &bytes);
   unsigned char params[QP_PARAMS_MAX];
   qp_module *module = NULL;
   qp_function *function = NULL;
-  qp_status status = qp_device_load(c->dev, image, bytes, &module, c->err);
-  if (!status) status = qp_device_function(c->dev, module, c->k->name, &function, c->err);
-  const qp_launch how = {.grid = c->k->grid,
-                         .block = c->k->block,
-                         .smem_bytes = c->k->smem_bytes,
+  qp_status status = qp_device_load(dev, image, bytes, &module, err);
+  if (!status) status = qp_device_function(dev, module, k->name, &function, err);
+  const qp_launch how = {.grid = k->grid,
+                         .block = k->block,
+                         .smem_bytes = k->smem_bytes,
                          .params = params,
-                         .params_bytes = qp_kernel_params(c->k, a, params)};
-  if (!status) status = run(c, function, &how);
-  if (!status) status = qp_device_sync(c->dev, c->err);
-  if (module) qp_device_unload(c->dev, module);
+                         .params_bytes = qp_kernel_params(k, a, params)};
+  if (!status) status = run(dev, function, &how, needed, err);
+  if (!status) status = qp_device_sync(dev, err);
+  if (module) qp_device_unload(dev, module);
   return status;
 }
 
@@ -393,7 +394,8 @@ qp_status qp_verify_encode(qp_device *dev, const qp_kernel *kernel, const qp_com
   if (!status) status = add(&c, NULL, kernel->workspace_bytes, &a.workspace);
   free(whole);
   a.rows = (unsigned)c.sequences;
-  if (!status) status = launch(&c, compiled, &a);
+  if (!status)
+    status = qp_verify_launch_search(dev, kernel, compiled, &a, instructions_of(&c), err);
   if (!status) status = compare_all(&c, &a, v);
   release(&c);
   return status;

@@ -257,40 +257,6 @@ static uint64_t instructions_of(const fed_check *c) {
   return ROWS * (4 * c->steps + 512) * states * INSTRUCTIONS_A_STATE;
 }
 
-/* The simulator's limit holds for kernels whose work is small. */
-static qp_status run(fed_check *c, qp_function *function, const qp_launch *how) {
-  qp_sim_switches before, switches;
-  if (!c->dev->info.simulated) return qp_device_launch(c->dev, function, how, c->err);
-  qp_status status = qp_sim_switches_get(c->dev, &before, c->err);
-  if (status) return status;
-  const uint64_t needed = instructions_of(c);
-  switches = before;
-  if (switches.thread_limit < needed) switches.thread_limit = needed;
-  status = qp_sim_switches_set(c->dev, &switches, c->err);
-  if (!status) status = qp_device_launch(c->dev, function, how, c->err);
-  const qp_status restored = qp_sim_switches_set(c->dev, &before, NULL);
-  return status ? status : restored;
-}
-
-static qp_status launch(fed_check *c, const qp_compiled *compiled, qp_arguments *a) {
-  size_t bytes;
-  const void *image = qp_compiled_image(compiled, c->dev->info.wants_ptx, &bytes);
-  unsigned char params[QP_PARAMS_MAX];
-  qp_module *module = NULL;
-  qp_function *function = NULL;
-  qp_status status = qp_device_load(c->dev, image, bytes, &module, c->err);
-  if (!status) status = qp_device_function(c->dev, module, c->k->name, &function, c->err);
-  const qp_launch how = {.grid = c->k->grid,
-                         .block = c->k->block,
-                         .smem_bytes = c->k->smem_bytes,
-                         .params = params,
-                         .params_bytes = qp_kernel_params(c->k, a, params)};
-  if (!status) status = run(c, function, &how);
-  if (!status) status = qp_device_sync(c->dev, c->err);
-  if (module) qp_device_unload(c->dev, module);
-  return status;
-}
-
 /* Words that the kernel wrote, to 'got', and what stands behind them. */
 static qp_status read_words(fed_check *c, qp_devptr at, size_t words, const char *what,
                             uint32_t *got, qp_verdict *v) {
@@ -381,7 +347,8 @@ qp_status qp_verify_encode_fed(qp_device *dev, const qp_kernel *kernel, const qp
   qp_arguments a = {0};
   qp_status status = make_data(&c, seed);
   if (!status) status = add_all(&c, &a);
-  if (!status) status = launch(&c, compiled, &a);
+  if (!status)
+    status = qp_verify_launch_search(dev, kernel, compiled, &a, instructions_of(&c), err);
   v->compared = 0;
   if (!status && c.by_row) status = compare_fields(&c, a.start, v);
   if (!status) status = compare_errors(&c, a.errors, v);

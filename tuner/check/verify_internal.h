@@ -220,5 +220,9 @@ qp_status qp_verify_encode(qp_device *dev, const qp_kernel *kernel, const qp_com
 /* The same of a kernel that feeds errors forward (verify_encode_fed.c). */
 qp_status qp_verify_encode_fed(qp_device *dev, const qp_kernel *kernel, const qp_compiled *compiled,
                                uint64_t seed, qp_verdict *v, qp_error *err);
+/* Load and run a kernel that searches; the simulator's limit becomes at least 'needed' instructions
+   of a thread for it. */
+qp_status qp_verify_launch_search(qp_device *dev, const qp_kernel *k, const qp_compiled *compiled,
+                                  qp_arguments *a, uint64_t needed, qp_error *err);
 
 #endif
