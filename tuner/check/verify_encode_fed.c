@@ -8,7 +8,6 @@
 #include "gen/encode/feedback.h"
 #include "gen/encode/lanes.h"
 #include "gen/encode/sample.h"
-#include "runtime/sim/sim.h"
 #include "tuner/check/verify_internal.h"
 #include "tuner/quantize/device_search.h"
 
