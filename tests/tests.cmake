@@ -10,6 +10,9 @@ set(test_environment
   QPAL_CACHE=set:${PROJECT_BINARY_DIR}/cache QPAL_HOME=unset: CRITERION_JOBS=set:1
   UBSAN_OPTIONS=set:print_stacktrace=1:halt_on_error=1
   ASAN_OPTIONS=set:allocator_may_return_null=1) # as malloc does where memory cannot be had
+if(QPAL_SANITIZE) # one of a kind is enough to look at the C code
+  list(APPEND test_environment QPAL_FEW=set:1)
+endif()
 
 # This machine's NVRTC, told to optimise little: for all tests but those that look at machine code
 # or at what the optimiser makes.

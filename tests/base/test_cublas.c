@@ -40,7 +40,7 @@ static void end(void) {
   qp_device_close(dev);
   cr_assert_eq(live(), 0);
 }
-TestSuite(cublas, .init = begin, .fini = end, .timeout = 300);
+TestSuite(cublas, .init = begin, .fini = end);
 
 static qp_status open_it(void) {
   return qp_cublas_open(dev, &cublas, version, sizeof version, &err);

@@ -12,7 +12,7 @@
 #include "runtime/map.h"
 #include "tests/base/folder_kit.h"
 
-TestSuite(file, .init = open_folder, .fini = close_folder, .timeout = 30);
+TestSuite(file, .init = open_folder, .fini = close_folder);
 
 static qp_error error;
 

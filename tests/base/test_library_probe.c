@@ -7,7 +7,7 @@
 #include "gen/compile/compile.h"
 #include "tuner/base/library_probe.h"
 
-TestSuite(library_probe, .init = places_open, .fini = places_close, .timeout = 60);
+TestSuite(library_probe, .init = places_open, .fini = places_close);
 
 static qp_library_find find[QP_FINDS_MAX];
 

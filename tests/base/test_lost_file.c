@@ -11,7 +11,7 @@
 #include "runtime/map.h"
 #include "tests/base/folder_kit.h"
 
-TestSuite(lost_file, .init = open_folder, .fini = close_folder, .timeout = 30);
+TestSuite(lost_file, .init = open_folder, .fini = close_folder);
 
 enum { PAGES = 4, PAGE = 65536 };
 

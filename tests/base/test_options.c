@@ -25,8 +25,6 @@ static const qp_option table[] = {{"flag", QP_OPT_FLAG, &flag, NULL, "a flag", 0
                                   {0}};
 static qp_words words;
 
-TestSuite(options, .timeout = 20);
-
 /* Values point into what was parsed, so that is kept. */
 static int parse(const char *a, const char *b) {
   static char verb[] = "try", kept[2][64];

@@ -10,8 +10,6 @@
 
 static const qp_column column[] = {{"name", false}, {"us", true}, {"note", false}, {NULL, false}};
 
-TestSuite(output, .timeout = 20);
-
 /* Two rows printed, as they arrive on stdout. */
 static const char *print(bool json) {
   static char text[2048];

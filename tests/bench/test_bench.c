@@ -24,7 +24,7 @@ static void end(void) {
   snprintf(command, sizeof command, "rm -r %s", folder);
   cr_assert_eq(system(command), 0);
 }
-TestSuite(bench, .init = begin, .fini = end, .timeout = 300);
+TestSuite(bench, .init = begin, .fini = end);
 
 /* A GPU of 1000 GB/s that is exact; 'more' fields of its file. */
 static void replay(const char *more) {
@@ -154,8 +154,8 @@ Test(bench, tuned_kernels_are_taken_where_there_are_records) {
   cr_assert_eq(ask("tune", "--shape 4096x14336 --quantizers nuq-4 --batch 1 --max-candidates 2 "
                            "-o records.jsonl"),
                0, "%s", text);
-  cr_assert_eq(ask("bench", "--quantizers nuq-4 --batch 1 --records records.jsonl --json"),
-               0, "%s", text);
+  cr_assert_eq(ask("bench", "--quantizers nuq-4 --batch 1 --records records.jsonl --json"), 0, "%s",
+               text);
   parse();
   cr_assert_str_eq(get(row("down", 1), "source")->valuestring, "tuned");
   cr_assert_str_eq(get(row("qkv", 1), "source")->valuestring, "default");

@@ -30,7 +30,7 @@ static void tear_down(void) {
   qp_palette_close(palette);
 }
 
-TestSuite(cases, .init = set_up, .fini = tear_down, .timeout = 60);
+TestSuite(cases, .init = set_up, .fini = tear_down);
 
 static qp_case_wishes wishes(qp_coverage coverage) {
   return (qp_case_wishes){.coverage = coverage,

@@ -7,7 +7,7 @@
 #include "tests/check/check_kit.h"
 #include "tuner/check/cases.h"
 
-TestSuite(generator_breaks, .init = kit_open, .fini = kit_close, .timeout = 300);
+TestSuite(generator_breaks, .init = kit_open, .fini = kit_close);
 
 /* The first case of a family for these quantizers: a pair in its steady state. */
 static qp_kernel first_case(const char *list, const char *family) {

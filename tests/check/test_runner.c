@@ -46,7 +46,7 @@ static void tear_down(void) {
   qp_session_close(&session);
 }
 
-TestSuite(runner, .init = set_up, .fini = tear_down, .timeout = 120);
+TestSuite(runner, .init = set_up, .fini = tear_down);
 
 static void hear(void *user, const qp_result *r) {
   (void)user;

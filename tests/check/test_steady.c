@@ -30,7 +30,7 @@ static void tear_down(void) {
   qp_session_close(&session);
 }
 
-TestSuite(steady, .init = set_up, .fini = tear_down, .timeout = 120);
+TestSuite(steady, .init = set_up, .fini = tear_down);
 
 /* What `qpal check` checks without options on a device of so many multiprocessors. */
 static void list_default(unsigned sm_count) {

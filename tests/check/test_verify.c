@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-TestSuite(verify, .init = kit_open, .fini = kit_close, .timeout = 120);
+TestSuite(verify, .init = kit_open, .fini = kit_close);
 
 /* A quantizer of a file beside this one. */
 static void expect_right(const char *file, const char *name, const char *family, unsigned unfold) {

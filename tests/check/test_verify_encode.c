@@ -16,7 +16,7 @@ static void open_impatient(void) {
   cr_assert_eq(qp_sim_switches_set(device, &switches, &err), QP_OK, "%s", err.text);
 }
 
-TestSuite(verify_encode, .init = open_impatient, .fini = kit_close, .timeout = 120);
+TestSuite(verify_encode, .init = open_impatient, .fini = kit_close);
 
 static void make_kernel(const char *name, qp_kernel *k) {
   qp_problem p = {

@@ -4,7 +4,7 @@
 
 #include "tests/command/command_kit.h"
 
-TestSuite(input_files, .init = open_folder, .fini = close_folder, .timeout = 120);
+TestSuite(input_files, .init = open_folder, .fini = close_folder);
 
 /* As run, with stdout to 'to'; a command that waits for a FIFO's writer is ended, and fails. */
 static void answers(const char *arguments, const char *to, const char *part) {

@@ -37,7 +37,7 @@ static void make_checkpoint(void) {
              " \"num_hidden_layers\": 1, \"vocab_size\": 64}");
 }
 
-TestSuite(make, .init = make_checkpoint, .fini = remove_folder, .timeout = 120);
+TestSuite(make, .init = make_checkpoint, .fini = remove_folder);
 
 static int make(const char *options) {
   char arguments[1024];
@@ -219,7 +219,7 @@ static void make_decoder(void) {
   write_text(path("words.txt"), words);
 }
 
-TestSuite(make_text, .init = make_decoder, .fini = remove_folder, .timeout = 120);
+TestSuite(make_text, .init = make_decoder, .fini = remove_folder);
 
 Test(make_text, refines_what_it_quantized) {
   char options[1024], command[2048];

@@ -14,8 +14,6 @@
 #include "gen/base/process.h"
 #include "gen/compile/compile_internal.h"
 
-TestSuite(compile, .timeout = 120); /* for what would wait for ever */
-
 static const char copy_source[] =
     "extern \"C\" __global__ void copy(float *y, const float *x, int n) {\n"
     "  int i = blockIdx.x * blockDim.x + threadIdx.x;\n"

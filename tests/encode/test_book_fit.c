@@ -26,7 +26,7 @@ static void set_up(void) {
     weight[i] = weight[i] * fabsf(weight[i]) + 0.7F * weight[i - 1];
 }
 static void tear_down(void) { qp_palette_close(palette); }
-TestSuite(book_fit, .init = set_up, .fini = tear_down, .timeout = 120);
+TestSuite(book_fit, .init = set_up, .fini = tear_down);
 
 static qp_encoded encode(const char *name, const float *hessian) {
   const qp_quantizer *q = NULL;

@@ -88,7 +88,20 @@ static void expect_honest_distortion(const qp_quantizer *q, const float *weights
   qp_encoded_free(&e);
 }
 
+/* Is it the first of its family (the words before the last '-') in the palette? */
+static bool is_first(size_t index) {
+  const char *name = qp_palette_get(palette, index)->name, *rate = strrchr(name, '-');
+  const size_t length = rate ? (size_t)(rate - name) : strlen(name);
+  for (size_t i = 0; i < index; i++) {
+    const char *other = qp_palette_get(palette, i)->name;
+    if (!strncmp(name, other, length) && (!other[length] || other[length] == '-')) return false;
+  }
+  return true;
+}
+
+/* Of each family one, with QPAL_FEW, as sanitizers want it. */
 Test(encode, every_quantizer_decodes_to_the_distortion_that_the_encoder_reports) {
+  const bool few = getenv("QPAL_FEW") != NULL;
   float weights[FEW_ROWS * FEW_COLUMNS];
   qp_sample_gaussian(5, FEW_ROWS * FEW_COLUMNS, weights);
   cr_assert_eq(qp_palette_load(palette, &err), QP_OK, "%s", err.text);
@@ -96,6 +109,7 @@ Test(encode, every_quantizer_decodes_to_the_distortion_that_the_encoder_reports)
     const qp_quantizer *q = qp_palette_get(palette, i);
     if (q->window > 12 && (i % 5 || q->step * 2 < q->window / 2))
       continue; /* seconds, not minutes */
+    if (few && (is_long(q) || !is_first(i))) continue;
     if (!is_long(q) || !strcmp(q->name, "long-4.75")) expect_honest_distortion(q, weights);
   }
 }

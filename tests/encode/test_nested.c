@@ -22,7 +22,7 @@ static void open_palette(void) {
   cr_assert_eq(qp_palette_open(&palette, &err), QP_OK, "%s", err.text);
 }
 static void close_palette(void) { qp_palette_close(palette); }
-TestSuite(nested, .init = open_palette, .fini = close_palette, .timeout = 120);
+TestSuite(nested, .init = open_palette, .fini = close_palette);
 
 static const qp_quantizer *find(const char *name) {
   const qp_quantizer *q = NULL;

@@ -21,7 +21,7 @@ static void set_up(void) {
   qp_sample_gaussian(3, ROWS * COLUMNS, weight);
 }
 static void tear_down(void) { qp_palette_close(palette); }
-TestSuite(settle, .init = set_up, .fini = tear_down, .timeout = 60);
+TestSuite(settle, .init = set_up, .fini = tear_down);
 
 /* E[x x^T] of columns that are so much alike as their neighbours. */
 static void make_hessian(double alike) {

@@ -29,15 +29,14 @@ static void set_up(void) {
       weight[r * COLUMNS + far_at(r, i)] = (i % 2 ? -12.0f : 9.5f) - (float)i / 7;
 }
 static void tear_down(void) { qp_palette_close(palette); }
-TestSuite(sparse, .init = set_up, .fini = tear_down, .timeout = 60);
+TestSuite(sparse, .init = set_up, .fini = tear_down);
 
 static qp_encoded encode(const char *name, const float *h, const qp_encode_searcher *by) {
   char path[512];
   const qp_quantizer *q = NULL;
   snprintf(path, sizeof path, "%s/tests/encode/sparse.lua:%s", QP_SOURCE_DIR, name);
   cr_assert_eq(qp_palette_find(palette, path, &q, &err), QP_OK, "%s", err.text);
-  const qp_encode_options options = {
-      .threads = 2, .input_scale = 1, .hessian = h, .searcher = by};
+  const qp_encode_options options = {.threads = 2, .input_scale = 1, .hessian = h, .searcher = by};
   qp_encoded e;
   cr_assert_eq(qp_encode_linear(q, weight, ROWS, COLUMNS, &options, &e, &err), QP_OK, "%s",
                err.text);
@@ -135,8 +134,8 @@ Test(sparse, a_hessian_says_which_entries_matter_and_they_take_up_errors) {
     decode(&fed);
     cr_expect_float_eq(lost(hessian) / fed.proxy, 1, 1e-3);
     cr_expect_float_eq(lost(NULL) / fed.distortion, 1, 1e-4);
-    cr_expect(fed.proxy < (i ? 0.96 : 0.85) * before, "%s: %g with feedback, %g without",
-              names[i], fed.proxy, before);
+    cr_expect(fed.proxy < (i ? 0.96 : 0.85) * before, "%s: %g with feedback, %g without", names[i],
+              fed.proxy, before);
     unsigned moved = 0;
     for (unsigned r = 0; r < ROWS; r++)
       for (unsigned k = 0; k < APART; k++) {
@@ -156,8 +155,8 @@ Test(sparse, columns_that_weigh_more_have_the_entries) {
   const qp_stream *s = &e.part[0].stream;
   for (unsigned r = 0; r < ROWS; r++)
     for (unsigned i = 0; i < s->sparse; i++) {
-      const uint32_t word = qp_layout_get_sparse(
-          s, r, i, e.part[0].field[qp_layout_sparse_array(s->quantizer)]);
+      const uint32_t word =
+          qp_layout_get_sparse(s, r, i, e.part[0].field[qp_layout_sparse_array(s->quantizer)]);
       cr_expect((word & 0xffff) < 8, "row %u has column %u", r, word & 0xffff);
     }
   qp_encoded_free(&e);

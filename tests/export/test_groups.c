@@ -40,7 +40,7 @@ static void make_tied(void) {
              " \"num_hidden_layers\": 1, \"vocab_size\": 41, \"tie_word_embeddings\": true}");
 }
 
-TestSuite(groups, .init = make_tied, .fini = remove_folder, .timeout = 120);
+TestSuite(groups, .init = make_tied, .fini = remove_folder);
 
 /* The library of the model's last group alone, which is what is asked about. */
 static qpal_library *export_last(void **data) {

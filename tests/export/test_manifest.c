@@ -63,7 +63,7 @@ static void tear_down(void) {
   qp_session_close(&kit_session);
 }
 
-TestSuite(manifest, .init = set_up, .fini = tear_down, .timeout = 120);
+TestSuite(manifest, .init = set_up, .fini = tear_down);
 
 static const cJSON *get(const cJSON *o, const char *name) {
   const cJSON *e = cJSON_GetObjectItemCaseSensitive(o, name);

@@ -92,7 +92,7 @@ static void make_tuned(const char *timer, const char *file) {
   free(m);
 }
 
-TestSuite(tuned, .init = open_folder, .fini = close_folder, .timeout = 120);
+TestSuite(tuned, .init = open_folder, .fini = close_folder);
 
 static double number(const cJSON *o, const char *name) {
   const cJSON *v = cJSON_GetObjectItemCaseSensitive(o, name);
@@ -161,8 +161,8 @@ Test(tuned, a_plan_takes_its_latencies_from_the_records) {
 Test(tuned, a_library_gets_the_kernels_that_were_fastest) {
   make_tuned("CUPTI 13.0", "tuned/made-up-gpu-9000.jsonl");
   expect("export --shape 576x576 --quantizer nuq-4 --gpu made-up --batch 1 --type f16 --ptx none "
-         "-o lib", 0,
-         "tuned/made-up-gpu-9000.jsonl");
+         "-o lib",
+         0, "tuned/made-up-gpu-9000.jsonl");
   char file[128];
   snprintf(file, sizeof file, "%s/lib/manifest.json", folder);
   FILE *f = fopen(file, "r");

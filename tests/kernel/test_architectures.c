@@ -64,7 +64,7 @@ static void judge(const qp_arch *arch, const qp_compiled *c) {
   cr_expect_leq(c->res.registers, 255u);
 }
 
-Test(architectures, each_compiles_launches_with_every_kind_of_quantizer, .timeout = 300) {
+Test(architectures, each_compiles_launches_with_every_kind_of_quantizer) {
   qp_error err = {.text = ""};
   const qp_compiler_options opt = {.workers = 2};
   cr_assert_eq(qp_compiler_open(&opt, &compiler, &err), QP_OK, "%s", err.text);

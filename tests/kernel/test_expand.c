@@ -25,7 +25,7 @@ static void tear_down(void) {
   close_folder();
 }
 
-TestSuite(expand, .init = set_up, .fini = tear_down, .timeout = 60);
+TestSuite(expand, .init = set_up, .fini = tear_down);
 
 static const qp_hole holes[] = {
     {"name", "f"}, {"body", "a;\nb;"}, {"ended", "c;\n"}, {"nothing", ""}, {"nested", "@{name}"}};

@@ -19,7 +19,7 @@ static void tear_down(void) {
   close_folder();
 }
 
-TestSuite(family, .init = set_up, .fini = tear_down, .timeout = 60);
+TestSuite(family, .init = set_up, .fini = tear_down);
 
 static void open_families(void) {
   cr_assert_eq(qp_families_open(&families, &error), QP_OK, "%s", error.text);

@@ -27,7 +27,7 @@ static void tear_down(void) {
   qp_palette_close(palette);
 }
 
-TestSuite(kernel, .init = set_up, .fini = tear_down, .timeout = 120);
+TestSuite(kernel, .init = set_up, .fini = tear_down);
 
 static const qp_quantizer *find(const char *name) {
   const qp_quantizer *q = NULL;

@@ -555,7 +555,7 @@ static qp_compiled compile(const char *source, bool cubin) {
 }
 
 /* A kernel that fills each struct's tables' words and decodes a step of each. */
-Test(lower, writes_cuda_that_compiles, .timeout = 120) {
+Test(lower, writes_cuda_that_compiles) {
   qp_text t = {0};
   add_prelude(&t);
   for (unsigned d = 0; d < D_COUNT; d++)
@@ -591,7 +591,7 @@ Test(lower, writes_cuda_that_compiles, .timeout = 120) {
 }
 
 /* 32 steps of tcq-3 in a loop: per step SHF, IMAD, IMAD, LOP3, LDS, and the sum that uses it. */
-Test(lower, a_step_of_tcq_is_five_instructions, .timeout = 120) {
+Test(lower, a_step_of_tcq_is_five_instructions) {
   qp_text t = {0};
   qp_lower_options opt = usual;
   qp_instruction_mix mix;

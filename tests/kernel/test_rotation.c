@@ -81,7 +81,7 @@ static double instructions(const char *family, unsigned columns, unsigned blocks
   return sum;
 }
 
-Test(rotation, a_row_of_14336_takes_at_most_1200_instructions_a_warp, .timeout = 120) {
+Test(rotation, a_row_of_14336_takes_at_most_1200_instructions_a_warp) {
   const double before = instructions("rotate", 14336, 1);
   const double shared = instructions("rotate_tensor", 14336, 4);
   const double in_place = instructions("rotate_tensor", 14336, 1); /* one block's */

@@ -59,7 +59,7 @@ static void set_up(void) {
   write_table("table.json", false, true);
 }
 
-TestSuite(plan, .init = set_up, .fini = close_folder, .timeout = 120);
+TestSuite(plan, .init = set_up, .fini = close_folder);
 
 static qp_plan read_plan(const char *name) {
   char path[128];

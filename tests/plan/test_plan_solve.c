@@ -23,8 +23,8 @@ typedef struct instance {
   int ps[1 << LINEARS][MAX_Q][2]; /* by mask, quantizer, path; -1: not measured */
   int bytes[LINEARS][MAX_Q];
   int alpha[MAX_BLOCKS][LINEARS], distortion[MAX_Q]; /* in 64ths */
-  bool turned[MAX_Q]; /* x is rotated in blocks of 32 before it, else whole */
-  int64_t ps_limit, bytes_limit;                     /* -1: none */
+  bool turned[MAX_Q];            /* x is rotated in blocks of 32 before it, else whole */
+  int64_t ps_limit, bytes_limit; /* -1: none */
 } instance;
 
 static uint64_t seed;
@@ -263,8 +263,8 @@ typedef struct whole {
 } whole;
 
 /* All ways to launch the linears of 'left' in block b behind rotations 'turns', added to 'sum'. */
-static void enumerate(const launch *list, unsigned count, unsigned b, unsigned left,
-                      unsigned turns, whole sum, whole *out, size_t *n, size_t room) {
+static void enumerate(const launch *list, unsigned count, unsigned b, unsigned left, unsigned turns,
+                      whole sum, whole *out, size_t *n, size_t room) {
   if (!left) {
     cr_assert_lt(*n, room);
     out[(*n)++] = sum;
@@ -410,7 +410,7 @@ static double run_cbc(const char *folder) {
   return atof(value + strlen("objective value"));
 }
 
-Test(plan_solve, plans_are_those_of_an_integer_programming_solver, .timeout = 300) {
+Test(plan_solve, plans_are_those_of_an_integer_programming_solver) {
   enum { INSTANCES = 208 };
   char folder[] = "/tmp/qpal_cbc_XXXXXX", file[64], command[128];
   if (system("command -v cbc >/dev/null 2>&1") != 0) {

@@ -33,7 +33,7 @@ static void make_model(const char *family) {
   write_ids("other.tokens", 2);
 }
 
-TestSuite(residual, .init = make_folder, .fini = remove_folder, .timeout = 120);
+TestSuite(residual, .init = make_folder, .fini = remove_folder);
 
 static int quantize_by_text(const char *options, const char *out) {
   char all[1024];

@@ -56,7 +56,7 @@ static void make_checkpoint(bool sized) {
   write_moments();
 }
 
-TestSuite(side, .init = make_folder, .fini = remove_folder, .timeout = 60);
+TestSuite(side, .init = make_folder, .fini = remove_folder);
 
 /* Quantize by one of the file; returns a figure of the linear. */
 static double figure(const char *name, const char *moments, const char *what) {

@@ -46,7 +46,7 @@ static const kit_family *family_of(const char *name) {
   return &kit_families[i];
 }
 
-TestSuite(refine, .init = make_folder, .fini = remove_folder, .timeout = 120);
+TestSuite(refine, .init = make_folder, .fini = remove_folder);
 
 static int refine(const char *options, const char *to) {
   char arguments[2560];

@@ -25,7 +25,7 @@ static void make_model(void) {
              " \"num_hidden_layers\": 1, \"vocab_size\": 16, \"tie_word_embeddings\": true}");
 }
 
-TestSuite(page, .init = make_model, .fini = remove_folder, .timeout = 120);
+TestSuite(page, .init = make_model, .fini = remove_folder);
 
 static char *report(const char *options) {
   char arguments[2048];

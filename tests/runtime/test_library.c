@@ -20,7 +20,7 @@ static void set_up(void) {
   open_library(&r);
 }
 
-TestSuite(library, .init = set_up, .fini = close_all, .timeout = 120);
+TestSuite(library, .init = set_up, .fini = close_all);
 
 /* ---- What it holds ---- */
 

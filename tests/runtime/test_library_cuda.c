@@ -53,7 +53,7 @@ static void tear_down(void) {
   free(file);
   qp_session_close(&kit_session);
 }
-TestSuite(library_cuda, .fini = tear_down, .timeout = 120);
+TestSuite(library_cuda, .fini = tear_down);
 
 /* So few multiprocessors that kernels are those of test_library.c, which are in the cache then. */
 enum { MULTIPROCESSORS = 2 };

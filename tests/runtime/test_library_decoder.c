@@ -22,7 +22,7 @@ static void set_up(void) {
   load();
 }
 
-TestSuite(library_decoder, .init = set_up, .fini = close_all, .timeout = 120);
+TestSuite(library_decoder, .init = set_up, .fini = close_all);
 
 static qpal_ptr put(const void *data, uint64_t bytes) {
   qpal_ptr p = 0;

@@ -95,7 +95,7 @@ static void tear_down(void) {
   close_all();
 }
 
-TestSuite(library_experts, .init = set_up, .fini = tear_down, .timeout = 120);
+TestSuite(library_experts, .init = set_up, .fini = tear_down);
 
 static void route(unsigned tokens) {
   const qpal_route_args a = {.size = sizeof a, .tokens = tokens, .ids = id, .routing = routing};
@@ -313,7 +313,7 @@ static void tear_down_pair(void) {
   close_all();
 }
 
-TestSuite(library_expert_units, .init = set_up_pair, .fini = tear_down_pair, .timeout = 120);
+TestSuite(library_expert_units, .init = set_up_pair, .fini = tear_down_pair);
 
 static double unit_of(double gate, double up, const qpal_experts_args *a) {
   const double limit = a->limit > 0 ? (double)a->limit : (double)INFINITY;

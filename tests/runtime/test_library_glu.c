@@ -2,7 +2,7 @@
 /* A gated linear unit behind a gemm. */
 #include "tests/runtime/open_library.h"
 
-TestSuite(library_glu, .init = open_session, .fini = close_all, .timeout = 120);
+TestSuite(library_glu, .init = open_session, .fini = close_all);
 
 enum { PAIR_M = 48, PAIR_N = 5 /* of kernels for 1 and 4 rows: two launches */ };
 

@@ -31,7 +31,7 @@ static void tear_down(void) {
   close_all();
 }
 
-TestSuite(library_launch, .init = set_up, .fini = tear_down, .timeout = 120);
+TestSuite(library_launch, .init = set_up, .fini = tear_down);
 
 /* Weights on the device, x [ROWS][KIT_K], workspace and counters. */
 static void make_args(unsigned members) {

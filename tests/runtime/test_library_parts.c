@@ -36,7 +36,7 @@ static void tear_down(void) {
   close_all();
 }
 
-TestSuite(library_parts, .init = set_up, .fini = tear_down, .timeout = 600);
+TestSuite(library_parts, .init = set_up, .fini = tear_down);
 
 /* A group of one linear of this quantizer for each kind of cores, or for CUDA cores alone. */
 static void export_them(const char *quantizer, unsigned groups) {

@@ -7,7 +7,7 @@
 
 #include "runtime/library_format.h"
 
-TestSuite(library_query, .init = open_session, .fini = close_all, .timeout = 120);
+TestSuite(library_query, .init = open_session, .fini = close_all);
 
 static unsigned from_three(void *arg, const qp_export_gpu *gpu, const qp_problem *p,
                            const char *path, const unsigned *batch, size_t batches) {

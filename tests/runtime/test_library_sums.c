@@ -2,7 +2,7 @@
 /* Sums whose order does not hang on who adds them. */
 #include "tests/runtime/open_library.h"
 
-TestSuite(library_sums, .init = open_session, .fini = close_all, .timeout = 120);
+TestSuite(library_sums, .init = open_session, .fini = close_all);
 
 enum { OWNED_M = 64, OWNED_N = 4 };
 

@@ -233,7 +233,7 @@ static bool use_driver(char *why, size_t size) {
   return !status;
 }
 
-TestSuite(out_of_memory, .fini = close_folder, .timeout = 300);
+TestSuite(out_of_memory, .fini = close_folder);
 
 Test(out_of_memory, is_an_error_of_all_that_an_engine_calls, .init = open_all) {
   fail_each("libqpal", use_engine, false, 150, 6);

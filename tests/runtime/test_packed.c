@@ -48,8 +48,8 @@ static void tear_down(void) {
   qp_session_close(&kit_session);
 }
 
-TestSuite(packed, .init = set_up, .fini = tear_down, .timeout = 120);
-TestSuite(packed_sparse, .init = set_up_sparse, .fini = tear_down, .timeout = 120);
+TestSuite(packed, .init = set_up, .fini = tear_down);
+TestSuite(packed_sparse, .init = set_up_sparse, .fini = tear_down);
 
 /* ---- A file as PACKED.md says, written by hand ---- */
 

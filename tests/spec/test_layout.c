@@ -10,7 +10,7 @@ static qp_error error;
 
 static void set_up(void) { error.text[0] = 0; }
 
-TestSuite(layout, .init = set_up, .timeout = 60);
+TestSuite(layout, .init = set_up);
 
 static qp_quantizer codes_of(unsigned dim, unsigned step) {
   return (qp_quantizer){.name = "q", .kind = QP_VECTOR, .dim = dim, .window = step, .step = step};

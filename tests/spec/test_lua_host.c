@@ -10,8 +10,6 @@
 
 #include "gen/spec/lua_state.h"
 
-TestSuite(lua_host, .timeout = 60);
-
 static qp_error error;
 
 /* Run a chunk without a prelude in a small state; the caller closes *l. */

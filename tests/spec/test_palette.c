@@ -18,7 +18,7 @@ static void tear_down(void) {
   close_folder();
 }
 
-TestSuite(palette, .init = set_up, .fini = tear_down, .timeout = 60);
+TestSuite(palette, .init = set_up, .fini = tear_down);
 
 #define FAMILY(name)                                                                               \
   "local list = {}\nfor _, bits in ipairs { 3, 1, 2 } do\n"                                        \

@@ -48,7 +48,7 @@ static void tear_down(void) {
   cr_expect_eq(system(command), 0);
 }
 
-TestSuite(quantizer, .init = set_up, .fini = tear_down, .timeout = 60);
+TestSuite(quantizer, .init = set_up, .fini = tear_down);
 
 /* The only quantizer of a file with this text. */
 static const qp_quantizer *load(const char *text) {

@@ -27,7 +27,7 @@ static void tear_down(void) {
   qp_palette_close(palette);
 }
 
-TestSuite(reference, .init = set_up, .fini = tear_down, .timeout = 120);
+TestSuite(reference, .init = set_up, .fini = tear_down);
 
 /* A linear's packed weights, and what each lane's stream was before it was packed. */
 typedef struct linear {

@@ -6,8 +6,6 @@
 
 #include "tuner/tune/crossover.h"
 
-TestSuite(crossover, .timeout = 60);
-
 /* Kernels of batch 1 and 8 that take 10 and 16, decoding 30, cuBLAS 20 at one row and 60 at 101. */
 static qp_crossover_sides usual(void) {
   qp_crossover_sides s = {.batches = 2, .batch = {1, 8}, .gemm_ps = {10, 16}, .dequant_ps = 30};

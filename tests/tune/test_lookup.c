@@ -23,7 +23,7 @@ static void set_up(void) {
                0, "%s", text);
 }
 
-TestSuite(lookup, .init = set_up, .fini = close_folder, .timeout = 120);
+TestSuite(lookup, .init = set_up, .fini = close_folder);
 
 /* a.jsonl as b.jsonl, in which CUDA cores were left out, and 'more' was done by sed to it. */
 static void leave_out(const char *more) {

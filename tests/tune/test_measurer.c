@@ -37,7 +37,7 @@ static void end(void) {
   qp_session_close(&session);
   unlink(file);
 }
-TestSuite(measurer, .init = begin, .fini = end, .timeout = 60);
+TestSuite(measurer, .init = begin, .fini = end);
 
 /* A replayed GPU of 1000 GB/s without launch cost; 'more' fields of its file. */
 static void replay(const char *more) {

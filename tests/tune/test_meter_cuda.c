@@ -49,7 +49,7 @@ static void end(void) {
   if (session.palette) qp_session_close(&session);
   cr_assert_eq(live(), 0, "everything of the GPU's is given back");
 }
-TestSuite(meter_cuda, .init = begin, .fini = end, .timeout = 60);
+TestSuite(meter_cuda, .init = begin, .fini = end);
 
 static void open_meter(bool events) {
   cr_assert_eq(qp_meter_open("cuda:0", events, &meter, &err), QP_OK, "%s", err.text);
@@ -278,7 +278,7 @@ Test(meter_cuda, every_launch_reads_weights_that_are_in_no_cache) {
   cr_assert_eq(alternating, 1);
 }
 
-Test(meter_cuda, a_small_linear_is_rotated_over_the_whole_pool, .timeout = 120) {
+Test(meter_cuda, a_small_linear_is_rotated_over_the_whole_pool) {
   enum { COPY = 576 * 576 / 2, LAUNCHES = 400 };
   uint64_t before[512] = {0}, lowest = UINT64_MAX, highest = 0;
   int64_t ps;

@@ -4,8 +4,6 @@
 
 #include "tuner/tune/schedule.h"
 
-TestSuite(schedule, .timeout = 20);
-
 Test(schedule, every_problem_is_tried_once_and_in_order_before_any_is_tried_twice) {
   qp_stake s[5] = {{.tried = 0}};
   for (size_t i = 0; i < 5; i++) {

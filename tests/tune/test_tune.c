@@ -30,7 +30,7 @@ static void set_up(void) {
   write_device("plain.json", "");
 }
 
-TestSuite(tune, .init = set_up, .fini = close_folder, .timeout = 300);
+TestSuite(tune, .init = set_up, .fini = close_folder);
 
 static qp_records read_results(const char *name) {
   qp_records r = {0};
