@@ -10,8 +10,10 @@ set(test_environment
   QPAL_CACHE=set:${PROJECT_BINARY_DIR}/cache QPAL_HOME=unset: CRITERION_JOBS=set:1
   UBSAN_OPTIONS=set:print_stacktrace=1:halt_on_error=1
   ASAN_OPTIONS=set:allocator_may_return_null=1) # as malloc does where memory cannot be had
+set(patience 600) # seconds that a test may take
 if(QPAL_SANITIZE) # one of a kind is enough to look at the C code
   list(APPEND test_environment QPAL_FEW=set:1)
+  set(patience 1800)
 endif()
 
 # This machine's NVRTC, told to optimise little: for all tests but those that look at machine code
@@ -93,7 +95,7 @@ if(CRITERION_FOUND)
     endif()
     add_test(NAME ${name} COMMAND ${name})
     set_tests_properties(${name} PROPERTIES
-      ENVIRONMENT_MODIFICATION "${quick_environment}" TIMEOUT $<IF:$<BOOL:${QPAL_SANITIZE}>,1800,600>)
+      ENVIRONMENT_MODIFICATION "${quick_environment}" TIMEOUT ${patience})
     if(name IN_LIST as_shipped)
       set_tests_properties(${name} PROPERTIES ENVIRONMENT_MODIFICATION "${test_environment}")
     endif()
@@ -227,13 +229,14 @@ endif()
 add_test(NAME includes COMMAND ${PROJECT_SOURCE_DIR}/tests/includes/run)
 add_test(NAME lengths COMMAND ${PROJECT_SOURCE_DIR}/tests/includes/lengths)
 add_test(NAME includes_breaks COMMAND ${PROJECT_SOURCE_DIR}/tests/includes/breaks)
-set_tests_properties(includes lengths includes_breaks PROPERTIES LABELS text)
+add_test(NAME presets COMMAND ${PROJECT_SOURCE_DIR}/tests/presets)
+set_tests_properties(includes lengths includes_breaks presets PROPERTIES LABELS text)
 
 # Tuning in shards, also on a cluster where Slurm is installed.
 if(TARGET qpal AND NOT QPAL_ANALYZE)
   add_test(NAME slurm COMMAND ${PROJECT_SOURCE_DIR}/tests/slurm/run ${PROJECT_BINARY_DIR})
   set_tests_properties(slurm PROPERTIES
-    ENVIRONMENT_MODIFICATION "${quick_environment}" TIMEOUT 600)
+    ENVIRONMENT_MODIFICATION "${quick_environment}" TIMEOUT ${patience})
 endif()
 
 # Checkpoints and configs as others have brought them.
