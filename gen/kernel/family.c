@@ -236,6 +236,7 @@ qp_status qp_families_open(qp_families **out, qp_error *err) {
   qp_status status = qp_lua_open(NULL, &f->lua, err);
   if (!status)
     status = qp_lua_each_file(f->lua, "lua/families/", "lua/tunables.lua", load_file, f, err);
+  status = qp_lua_all_read(f->lua, status, err);
   if (!status) status = rank_families(f, err);
   if (status) return qp_families_close(f), status;
   *out = f;

@@ -165,6 +165,7 @@ qp_status qp_computation_open(qp_models *models, const qp_model *model, const ch
   if (!status) status = read_numbers(&r);
   if (!status) status = read_layers(&r);
   if (!status) status = qp_lua_get(r.lua, r.v, "turns", &c.turns, err);
+  status = qp_lua_all_read(r.lua, status, err);
   qp_lua_release(r.lua, r.v);
   if (status) return qp_computation_close(&c), status;
   *out = c;

@@ -106,13 +106,15 @@ qp_status qp_gguf_architecture_of(qp_models *models, const qp_gguf *g, const cha
   snprintf(key, sizeof key, "%s.expert_count", a.name);
   qp_gguf_unsigned(g, key, &experts);
   const size_t i = find_entry(l, v, a.name, experts > 0, known, sizeof known);
+  qp_status status = qp_lua_all_read(l, QP_OK, err);
+  if (status) return status;
   if (!i && experts)
     return qp_fail(err, QP_E_ARG, "%s: %s is %llu: experts of this architecture are not read", file,
                    key, (unsigned long long)experts);
   if (!i)
     return qp_fail(err, QP_E_ARG, "%s: general.architecture is '%s': %s are known", file, a.name,
                    known);
-  qp_status status = read_entry(l, v, i, &a, err);
+  status = qp_lua_all_read(l, read_entry(l, v, i, &a, err), err);
   if (!status) *out = a;
   return status;
 }

@@ -79,7 +79,8 @@ static qp_status load_file(const char *file, qp_lua_ref v, void *arg, qp_error *
 qp_status qp_models_load(qp_models *m, qp_error *err) {
   if (m->loaded) return QP_OK;
   m->count = 0;
-  const qp_status status = qp_lua_each_file(m->lua, FOLDER, NULL, load_file, m, err);
+  qp_status status = qp_lua_each_file(m->lua, FOLDER, NULL, load_file, m, err);
+  status = qp_lua_all_read(m->lua, status, err);
   m->loaded = !status;
   return status;
 }
@@ -100,6 +101,7 @@ qp_status qp_models_open(qp_models **out, qp_error *err) {
   qp_status status = qp_lua_open(NULL, &m->lua, err);
   if (!status) status = qp_architectures_load(m->lua, &m->architectures, err);
   if (!status && !are_carried()) status = qp_models_load(m, err);
+  status = qp_lua_all_read(m->lua, status, err);
   if (status) return qp_models_close(m), status;
   *out = m;
   return QP_OK;
@@ -259,7 +261,7 @@ qp_status qp_models_parse(qp_models *m, const char *file, const char *text, size
   cJSON *tree;
   qp_status status = qp_json_parse_python(file, text, bytes, &tree, err);
   if (status) return status;
-  status = parse_tree(m, file, tree, out, err);
+  status = qp_lua_all_read(m->lua, parse_tree(m, file, tree, out, err), err);
   cJSON_Delete(tree);
   return status;
 }
@@ -291,7 +293,7 @@ static qp_status load_config(qp_models *m, const char *path, const qp_model **ou
   cJSON *tree;
   qp_status status = qp_json_read_python(file, &tree, err);
   if (status) return status;
-  status = parse_tree(m, file, tree, &m->own[m->added], err);
+  status = qp_lua_all_read(m->lua, parse_tree(m, file, tree, &m->own[m->added], err), err);
   cJSON_Delete(tree);
   if (!status) *out = &m->own[m->added++];
   return status;

@@ -35,6 +35,11 @@ static value *value_at(lua_State *L, int index, qp_ir_type *type) {
 
 static int push_value(lua_State *L, int node) {
   qp_lua *l = qp_lua_of(L);
+  if (node < 0 && l->ir->count < QP_IR_MAX_NODES) { /* there was no memory for one */
+    l->missed = true;
+    lua_pushliteral(L, "out of memory");
+    return qp_lua_raise(L);
+  }
   if (node < 0) {
     lua_pushfstring(L, "it needs more than %d operations", (int)QP_IR_MAX_NODES);
     return qp_lua_raise(L);

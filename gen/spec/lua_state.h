@@ -31,6 +31,7 @@ struct qp_lua {
   const char *what;      /* is traced */
   const char *fallback;  /* where a message points that no line of the spec is to blame for */
   bool spoilt;           /* was left inside a function of C: must not be touched */
+  bool missed;           /* there was no memory to look at a value, or to make one */
   struct qp_lua *next_spoilt;
 };
 

@@ -64,8 +64,15 @@ static int do_look(lua_State *L) {
 
 static look look_at(qp_lua *l, qp_lua_ref v, const char *path) {
   look k = {.v = v, .path = path};
-  if (qp_lua_protect(l, false, do_look, &k, NULL) != QP_OK) k = (look){.type = QP_LUA_NIL};
+  if (qp_lua_protect(l, false, do_look, &k, NULL) != QP_OK) {
+    k = (look){.type = QP_LUA_NIL};
+    l->missed = true;
+  }
   return k;
+}
+
+qp_status qp_lua_all_read(const qp_lua *l, qp_status status, qp_error *err) {
+  return l && l->missed && !l->spoilt ? qp_fail(err, QP_E_NOMEM, "out of memory") : status;
 }
 
 qp_lua_type qp_lua_type_of(qp_lua *l, qp_lua_ref v, const char *path) {
@@ -160,7 +167,9 @@ static int do_keys(lua_State *L) {
 size_t qp_lua_keys(qp_lua *l, qp_lua_ref v, const char *path, const char ***keys) {
   keys_job job = {.v = v, .path = path};
   *keys = NULL;
-  if (qp_lua_protect(l, false, do_keys, &job, NULL) != QP_OK || !job.keys) return 0;
+  const qp_status status = qp_lua_protect(l, false, do_keys, &job, NULL);
+  if (status || (job.count && !job.keys)) l->missed = true;
+  if (status || !job.keys) return free(job.keys), 0;
   qsort(job.keys, job.count, sizeof *job.keys, by_text);
   *keys = job.keys;
   return job.count;

@@ -21,6 +21,11 @@ typedef enum qp_lua_type {
   QP_LUA_FUNCTION,
   QP_LUA_OTHER
 } qp_lua_type;
+
+/* What there is no memory to look at counts as nil below.  Whoever reads a state asks at the end:
+   'status' or, if that has happened, QP_E_NOMEM.  'l' may be NULL. */
+qp_status qp_lua_all_read(const qp_lua *l, qp_status status, qp_error *err);
+
 qp_lua_type qp_lua_type_of(qp_lua *l, qp_lua_ref v, const char *path);
 bool qp_lua_get_boolean(qp_lua *l, qp_lua_ref v, const char *path, bool *out);
 bool qp_lua_get_integer(qp_lua *l, qp_lua_ref v, const char *path, int64_t *out);

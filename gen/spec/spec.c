@@ -438,10 +438,12 @@ static qp_status load_one(file_job *job, qp_lua_ref v) {
   qp_error why = {.text = ""};
   qp_reader r = {.lua = job->lua, .file = job->file, .text = job->text, .v = v, .err = &why};
   const qp_status status = read_spec(&r, s, job->text, job->bytes);
-  if (status == QP_E_ARG && r.name) s->fault = strdup(why.text);
+  const bool kept = status == QP_E_ARG && r.name;
+  if (kept) s->fault = strdup(why.text);
   if (status && !s->fault) {
     qp_spec_free(s);
-    return qp_fail(job->err, status, "%s", why.text);
+    return kept ? qp_fail(job->err, QP_E_NOMEM, "out of memory")
+                : qp_fail(job->err, status, "%s", why.text);
   }
   job->specs[job->count++] = s;
   return QP_OK;
@@ -508,6 +510,7 @@ qp_status qp_spec_load(const char *file, const char *text, size_t bytes, qp_spec
   }
   qp_status status = qp_lua_open(NULL, &job.lua, err);
   if (!status) status = load_all(&job);
+  status = qp_lua_all_read(job.lua, status, err);
   qp_lua_close(job.lua);
   if (status) {
     for (size_t i = 0; i < job.count; i++) qp_spec_free(job.specs[i]);

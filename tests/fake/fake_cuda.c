@@ -146,7 +146,7 @@ CUresult CUDAAPI cuModuleGetFunction(CUfunction *f, CUmodule m, const char *name
   (void)m;
   *f = (CUfunction)&last;
   strncpy(kernel, name, sizeof kernel - 1);
-  return strcmp(name, "store") != 0 && !strstr(name, "__") ? CUDA_ERROR_NOT_FOUND : CUDA_SUCCESS;
+  return strcmp(name, "other") == 0 ? CUDA_ERROR_NOT_FOUND : CUDA_SUCCESS; /* test_cuda asks so */
 }
 CUresult CUDAAPI cuFuncSetAttribute(CUfunction f, CUfunction_attribute a, int v) {
   (void)f;

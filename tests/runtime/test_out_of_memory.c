@@ -6,6 +6,7 @@
 ** nothing is lost.
 */
 #include <errno.h>
+#include <limits.h>
 #include <stdatomic.h>
 
 #include "gen/base/file.h"
@@ -73,15 +74,28 @@ void free(void *block) {
 /* What is tried: true where it did all that it should, else 'why' says why not. */
 typedef bool attempt(char *why, size_t size);
 
-/* Every n up to 'all', then ever larger steps, until nothing fails any more; 'least' errors. */
+static long count_allocations(attempt *use) {
+  char why[4096];
+  until = LONG_MAX;
+  use(why, sizeof why);
+  const long count = LONG_MAX - until;
+  until = 0;
+  return count;
+}
+
+static long last; /* allocations before the end of which each is taken, too */
+
+/* Every n up to 'all', then ever larger steps, until nothing fails any more; 'least' errors.  With
+   $QPAL_ALL (tests/nightly) every n. */
 static void fail_each(const char *what, attempt *use, bool with_all_after, long all, long least) {
   char why[4096] = "";
   long errors = 0;
   if (!COUNTS) cr_skip_test("a sanitizer has the allocator");
+  if (getenv("QPAL_ALL")) all = LONG_MAX;
   lasts = with_all_after;
   cr_assert(use(why, sizeof why), "%s: %s", what, why); /* what stays until the end is made */
-  const long before = live;
-  for (long n = 1;; n += n < all ? 1 : 1 + n / 8) {
+  const long before = live, end = count_allocations(use);
+  for (long n = 1;; n += n < all || n > end - last ? 1 : 1 + n / 8) {
     *why = 0;
     has_failed = false;
     until = n;
@@ -246,6 +260,7 @@ Test(out_of_memory, is_an_error_of_all_that_an_engine_calls, .init = open_all) {
 
 static void *every_kernel;
 static size_t every_kernel_bytes;
+static bool on_driver; /* a stand-in for it, which computes nothing */
 
 static qpal_status ask(const qpal_library *l, const qpal_kernels *ks) {
   qpal_library_info info = {.size = sizeof info};
@@ -284,7 +299,7 @@ static bool launch_all(char *why, size_t size) {
   qpal_kernels *ks = NULL;
   qpal_ptr p = 0;
   qpal_status status = qpal_library_from_memory(every_kernel, every_kernel_bytes, &l);
-  if (!status) status = qpal_sim_open(90, 4, &d);
+  if (!status) status = on_driver ? qpal_device_open(0, &d) : qpal_sim_open(90, 4, &d);
   if (!status) status = qpal_kernels_load(l, d, NULL, &ks);
   if (!status) status = qpal_alloc(d, 1 << 16, &p);
   if (!status) status = ask(l, ks);
@@ -314,6 +329,11 @@ static void open_driver(void) { setenv("QPAL_LIBCUDA", QP_BINARY_DIR "/libfake_c
 Test(out_of_memory, is_an_error_of_a_device_with_a_driver, .init = open_driver) {
   fail_each("a driver", use_driver, false, 2000, 3);
   fail_each("a driver", use_driver, true, 500, 3);
+  on_driver = true;
+  every_kernel = make_library(&every_kernel_bytes);
+  fail_each("a driver's launches", launch_all, false, 2000, 6);
+  fail_each("a driver's launches", launch_all, true, 500, 31);
+  free(every_kernel);
 }
 
 /* So that what is added to qpal.h is added here, or to the calls that are fuzzed. */
@@ -350,6 +370,7 @@ Test(out_of_memory, is_tried_of_every_function_of_the_header) {
 
 static char *spec_text;
 static size_t spec_bytes;
+static char spec_hash[64]; /* of the first quantizer, where there was memory */
 
 static bool load_spec(char *why, size_t size) {
   qp_spec **specs = NULL;
@@ -357,6 +378,8 @@ static bool load_spec(char *why, size_t size) {
   qp_error err = {.text = ""};
   const qp_status status = qp_spec_load("my.lua", spec_text, spec_bytes, &specs, &count, &err);
   if (status) snprintf(why, size, "%s", err.text);
+  if (!status && !*spec_hash) snprintf(spec_hash, sizeof spec_hash, "%s", specs[0]->quantizer.hash);
+  if (!status) cr_assert_str_eq(specs[0]->quantizer.hash, spec_hash);
   for (size_t i = 0; !status && i < count; i++) qp_spec_free(specs[i]);
   if (!status) free(specs);
   return !status;
@@ -369,7 +392,10 @@ Test(out_of_memory, is_an_error_of_loading_a_spec) {
     qp_error err;
     snprintf(path, sizeof path, "%s/tests/fuzz/corpus/spec/%s.lua", QP_SOURCE_DIR, names[i]);
     cr_assert_eq(qp_file_read(path, 1 << 20, &spec_text, &spec_bytes, &err), QP_OK);
+    *spec_hash = 0;
+    last = i ? 0 : 250; /* its values are read after the prelude has run */
     fail_each(names[i], load_spec, false, 50, 6);
+    last = 0;
     fail_each(names[i], load_spec, true, 150, 31);
     free(spec_text);
   }
