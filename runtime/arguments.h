@@ -146,7 +146,7 @@ static inline uint64_t qp_glu_word(uint32_t activation, float limit) {
        "[sequences][K]")                                                                           \
   WORD(start, "unsigned *start",                                                                   \
        "trellis: [sequences], the group before the first step; fields: raw "                       \
-       "[sequences][K / GROUP, rounded up][FIELDS]")                                               \
+       "[sequences][K / GROUP, rounded up, or 1 BY_ROW][FIELDS]")                                  \
   WORD(workspace, "void *room", "trellis: [blocks][kept steps][GROUPS + 2][PAIRS] pairs of sums")  \
   WORD(rows, "unsigned long long sequences", "codes: targets, or with ROW rows; fields: rows")
 

@@ -13,7 +13,10 @@
 #ifndef QP_FIELD_GRID_STEPS
 #define QP_FIELD_GRID_STEPS
 
-enum { GRID_OWN_POINTS = 64 /* of a group's own fields, at first */ };
+enum {
+  GRID_LARGER_POINTS = 576, /* of fields of larger groups, at first, for one group; */
+  GRID_OWN_POINTS = 64      /* of a group's own ones */
+};
 
 typedef struct grid_point {
   unsigned at[QP_FIT_FIELDS];

@@ -396,7 +396,7 @@ broken "the seam of a pair's first sequence for both" $paths \
   'g == s.seam[2 * p.q + 1]' 'g == s.seam[2 * p.q]' $path
 [ -z "$optimises_little" ] || export QPAL_NVRTC=$optimises_little
 # Group fields that are searched by a kernel: on a grid, all of few, by least squares.
-grid=nvfp4 few=mxfp4 fit=nf3-g64 fields=templates/fields.cuh.in
+grid=nvfp4 few=mxfp4 fit=nf3-g64 unit=iq4_xs fields=templates/fields.cuh.in
 broken "a step up left out of a grid's descent" templates/field_grid.h \
   '(f == g && i % 4 > 1)' '(f == g && i % 4 > 0)' $grid --op encode
 broken "a field moved beyond its last value" templates/field_grid.h \
@@ -407,6 +407,8 @@ broken "the last of equal scales for a group of zeros" templates/field_fit.h \
   '    if (now.error < best->error) *best = now;' \
   '    if (now.error <= best->error) *best = now;' $few --op encode
 broken "the last of equal codes" $fields 'if (d < least)' 'if (d <= least)' $few --op encode
+broken "the least step of a field that groups share" templates/field_unit.h \
+  'by; by /= 2' 'by > 1; by /= 2' $unit --op encode
 broken "a scale rounded down, not to the nearest" templates/field_fit.h \
   'below <= fit_number(f, field, high) - number ? low : high' 'low' $fit --op encode
 broken "a zero added, not taken off" $fields \

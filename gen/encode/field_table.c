@@ -29,8 +29,6 @@ static qp_status check(const qp_quantizer *q, qp_error *err) {
   const unsigned bits = q->planes ? q->planes_read : q->window;
   if (q->kind == QP_TRELLIS || q->kind == QP_SPLIT || !q->fields)
     return qp_fail(err, QP_E_LIMIT, "%s has no group fields", q->name);
-  if (!q->group)
-    return qp_fail(err, QP_E_LIMIT, "%s: fields of rows are searched on the CPU", q->name);
   if (q->dim != 1 || bits > QP_FIELD_TABLE_BITS)
     return qp_fail(
         err, QP_E_LIMIT,
@@ -62,21 +60,49 @@ static qp_status open_source(const qp_quantizer *q, unsigned columns, source *s,
     if (known) s->axis = s->fit->axis, s->levels = &s->fit->affine->levels;
   }
   if (!status && !known)
-    status = qp_fail(err, QP_E_LIMIT,
-                     "%s: kernels search group fields of one size where a weight is, but for "
-                     "rounding, a number that the fields set times one that the code sets, and a "
-                     "sum",
-                     q->name);
+    status =
+        qp_fail(err, QP_E_LIMIT,
+                "%s: kernels search group fields where a weight is, but for rounding, a number "
+                "that the fields set times one that the code sets, and a sum",
+                q->name);
   if (status) close_source(s);
   return status;
 }
 
-/* Does a field vary? */
-static bool varies(const source *s, unsigned f) { return s->fit || s->view.own >> f & 1; }
+/* Are there groups of several sizes? */
+static bool is_nested(const source *s) { return !s->fit && s->view.unit != s->view.group; }
+
+/* Does a field vary?  A nested search has them all. */
+static bool varies(const source *s, unsigned f) {
+  return s->fit || is_nested(s) || s->view.own >> f & 1;
+}
 
 /* Count the values of a field in the table. */
 static unsigned count_of(const source *s, unsigned f) {
   return varies(s, f) ? s->axis[f].count : 1;
+}
+
+static void describe_nested(const source *s, qp_field_table *t) {
+  const qp_nested_view *v = &s->view;
+  unsigned before = 0;
+  for (unsigned f = 0; f < t->fields; f++) {
+    const bool own = v->own >> f & 1, larger = v->larger >> f & 1;
+    t->size[f] = (qp_field_sizes){.count = s->axis[f].count,
+                                  .before = before,
+                                  .each = larger ? v->size[f] / v->group : 0,
+                                  .start = own      ? s->axis[f].count - 1
+                                           : larger ? 0
+                                                    : v->frozen[f]};
+    before += s->axis[f].count;
+  }
+  t->line_of = (qp_field_line){.parts = {v->parts[0], v->parts[1]},
+                               .low = v->low,
+                               .high = v->high,
+                               .u_low = v->u_low,
+                               .span = v->u_high - v->u_low,
+                               .apart = s->levels->apart,
+                               .first = s->levels->first};
+  for (unsigned i = 0; i < QP_FIELD_TABLE_FIELDS; i++) t->varies[i] = t->fields, t->count[i] = 1;
 }
 
 /* Those that vary, and how many points they have; there may be too many. */
@@ -101,10 +127,15 @@ static qp_status describe(const source *s, qp_field_table *t, qp_error *err) {
   *t = (qp_field_table){.fields = q->fields,
                         .grid = !s->fit,
                         .own = s->view.own,
+                        .larger = s->view.larger,
+                        .nested = is_nested(s),
+                        .group = s->fit ? q->group : s->view.group,
+                        .unit = s->fit ? q->group : s->view.unit,
                         .even = s->levels->even,
                         .levels = s->levels->count,
                         .room = 1u << s->levels->depth,
                         .states = 1u << (q->planes ? q->planes_read : q->window)};
+  if (t->nested) return describe_nested(s, t), QP_OK;
   const unsigned n = list_fields(s, t, &points);
   if (s->fit) {
     t->first = s->fit->order[0];

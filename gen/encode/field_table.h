@@ -30,6 +30,21 @@ typedef enum qp_field_table_part {
   QP_FIELD_TABLE_PARTS = QP_FIELD_TABLE_BOOKS + 4
 } qp_field_table_part;
 
+/* A field of a nested search. */
+typedef struct qp_field_sizes {
+  unsigned count, before; /* its values, those of the fields before it */
+  unsigned each;          /* smallest groups that share it; 0: it is no larger group's */
+  unsigned start;         /* where it stands before it is searched */
+} qp_field_sizes;
+
+/* What a and b of a nested search come of: what two codes decode to at the fields. */
+typedef struct qp_field_line {
+  unsigned parts[2];   /* fields that a, and the least weight, depend on; others are at 0 */
+  unsigned low, high;  /* codes of the least and the largest u */
+  float u_low, span;   /* the least u, and how far the largest is from it */
+  double apart, first; /* the levels': gen/encode/levels.h */
+} qp_field_line;
+
 typedef struct qp_field_table {
   unsigned fields;                        /* all of the quantizer's */
   unsigned varies[QP_FIELD_TABLE_FIELDS]; /* those that vary; 'fields': there is none */
@@ -37,11 +52,16 @@ typedef struct qp_field_table {
   bool line[QP_FIELD_TABLE_FIELDS];       /* a and b follow a line as the field's number moves */
   unsigned first;                         /* the field with the most values */
   bool few, flips, shifts, slices;        /* as qp_field_fit has them */
-  bool grid;                     /* searched on a grid: templates/field_grid.h, else field_fit.h */
-  unsigned own;                  /* grid: fields that vary, a bit for each */
-  bool even;                     /* levels are 0, 1, 2, ... */
-  unsigned levels, room, states; /* room: 2^depth, at least 16; states: codes */
-  size_t points;                 /* of a grid, else 0 */
+  bool grid;            /* searched on a grid: templates/field_grid.h, else field_fit.h */
+  unsigned own, larger; /* grid: the smallest groups' fields and others, a bit for each */
+  bool nested;          /* grid: units are searched whole: templates/field_unit.h */
+  unsigned group, unit; /* columns of the smallest group, and of the largest */
+  qp_field_sizes size[QP_MAX_FIELDS]; /* nested; then no field is in 'varies', and each has all of
+                                         its values */
+  qp_field_line line_of;              /* nested */
+  bool even;                          /* levels are 0, 1, 2, ... */
+  unsigned levels, room, states;      /* room: 2^depth, at least 16; states: codes */
+  size_t points;                      /* of a grid, else 0 */
   size_t bytes;
   unsigned char *data; /* malloc'ed, begins with the header */
 } qp_field_table;

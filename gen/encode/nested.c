@@ -27,7 +27,6 @@
 
 enum {
   MAX_BITS = 16,
-  COARSE_POINTS = 576, /* of a scan of the larger fields */
   LINE_BITS = 14,
   PROBES = 24,       /* random fields that a decode is looked at with */
   FREE_COLUMNS = 64, /* a group where no field has columns of its own */
@@ -326,20 +325,15 @@ static void find_parts(qp_nested *n) {
 
 /* ---- Search ---- */
 
-/* Which fields a search moves, as a bit for each. */
-static unsigned own_fields(const qp_nested *n) {
+/* Which fields a search moves, as a bit for each: the smallest groups', or those of larger ones. */
+static unsigned moved_fields(const qp_nested *n, bool larger) {
   unsigned fields = 0;
   for (unsigned f = 0; f < n->quantizer->fields; f++)
-    if (!n->frozen[f] && n->size[f] == n->group) fields |= 1u << f;
+    if (!n->frozen[f] && (n->size[f] > n->group) == larger) fields |= 1u << f;
   return fields;
 }
-
-static unsigned larger_fields(const qp_nested *n) {
-  unsigned fields = 0;
-  for (unsigned f = 0; f < n->quantizer->fields; f++)
-    if (!n->frozen[f] && n->size[f] > n->group) fields |= 1u << f;
-  return fields;
-}
+static unsigned own_fields(const qp_nested *n) { return moved_fields(n, false); }
+static unsigned larger_fields(const qp_nested *n) { return moved_fields(n, true); }
 
 /* A group's targets, and what went wrong while they were judged. */
 typedef struct qp_grid {
@@ -365,19 +359,24 @@ static float grid_judge(qp_grid *g, const uint32_t *at, float most) {
 
 #include "templates/field_grid.h"
 
-/* Search the fields in question for one group's targets. */
-static qp_status search(qp_nested *n, unsigned fields, unsigned points, unsigned columns,
-                        const float *target, grid_point *best, qp_error *err) {
-  qp_grid g = {.of = n, .columns = columns, .target = target, .err = err};
-  grid_search(&g, fields, points, best);
-  return g.status;
-}
-
 /* ---- A unit ---- */
 
-static unsigned columns_of(const qp_nested *n, unsigned columns, unsigned group) {
-  const unsigned left = columns - group * n->group;
-  return left < n->group ? left : n->group;
+/* A unit's targets, and what went wrong while they were judged. */
+typedef struct qp_unit {
+  qp_nested *of;
+  unsigned columns;
+  const float *target;
+  qp_status status;
+  qp_error *err;
+} qp_unit;
+
+static qp_grid grid_of(const qp_unit *u, unsigned group) {
+  const unsigned size = u->of->group, left = u->columns - group * size;
+  return (qp_grid){.of = u->of,
+                   .columns = left < size ? left : size,
+                   .target = u->target + (size_t)group * size,
+                   .status = u->status,
+                   .err = u->err};
 }
 
 /* Find the group with the largest target. */
@@ -388,83 +387,69 @@ static unsigned peak_group(const qp_nested *n, unsigned columns, const float *ta
   return peak / n->group;
 }
 
-/* The larger fields for one group whose own are at their largest. */
-static qp_status begin(qp_nested *n, unsigned columns, const float *target, grid_point *out,
-                       qp_error *err) {
-  const unsigned group = peak_group(n, columns, target), own = own_fields(n);
-  for (unsigned f = 0; f < n->quantizer->fields; f++)
-    out->at[f] = n->frozen[f] ? n->at[f] : own >> f & 1 ? n->axis[f].count - 1 : 0;
-  return search(n, larger_fields(n), COARSE_POINTS, columns_of(n, columns, group),
-                target + (size_t)group * n->group, out, err);
+static unsigned unit_fields(const qp_unit *u) { return u->of->quantizer->fields; }
+static unsigned unit_groups(const qp_unit *u) {
+  return (u->columns + u->of->group - 1) / u->of->group;
 }
 
-/* Tries a larger field of groups first .. end - 1 a step away, with their own fields following, and
-   keeps it if that is better. */
-static qp_status try_larger(qp_nested *n, unsigned f, bool up, unsigned by, unsigned first,
-                            unsigned end, unsigned columns, const float *target, bool *better,
-                            qp_error *err) {
-  static const unsigned one[QP_MAX_FIELDS] = {1, 1, 1, 1, 1, 1, 1, 1};
+static unsigned unit_each(const qp_unit *u, unsigned f) {
+  return larger_fields(u->of) >> f & 1 ? u->of->size[f] / u->of->group : 0;
+}
+
+static void unit_begin(qp_unit *u) {
+  qp_nested *n = u->of;
   const unsigned own = own_fields(n);
-  float was = 0, is = 0;
-  qp_status status = QP_OK;
-  for (unsigned g = first; g < end; g++) was += n->now[g].error;
-  for (unsigned g = first; g < end && !status && is < was; g++) {
-    const float *at = target + (size_t)g * n->group;
-    const unsigned count = columns_of(n, columns, g);
-    n->next[g] = n->now[g];
-    qp_grid in = {.of = n, .columns = count, .target = at, .err = err};
-    if (!grid_move(&in, &n->next[g], f, up, by)) return QP_OK;
-    n->next[g].error = grid_judge(&in, n->next[g].at, INFINITY);
-    grid_descend(&in, own, one, &n->next[g]);
-    status = in.status;
-    is += n->next[g].error;
-  }
-  if (status || !(is < was)) return status;
-  memcpy(n->now + first, n->next + first, sizeof *n->now * (end - first));
-  *better = true;
-  return QP_OK;
-}
-
-static qp_status improve(qp_nested *n, unsigned step, unsigned columns, const float *target,
-                         qp_error *err) {
-  const unsigned groups = (columns + n->group - 1) / n->group, larger = larger_fields(n);
-  qp_status status = QP_OK;
-  for (bool better = true; better && !status;) {
-    better = false;
-    for (unsigned f = 0; f < n->quantizer->fields; f++) {
-      if (!(larger >> f & 1)) continue;
-      const unsigned each = n->size[f] / n->group;
-      for (unsigned first = 0; first < groups && !status; first += each) {
-        const unsigned end = first + each < groups ? first + each : groups;
-        for (int up = 0; up < 2 && !status; up++)
-          status = try_larger(n, f, up, step, first, end, columns, target, &better, err);
-      }
-    }
-  }
-  return status;
-}
-
-static qp_status choose(qp_nested *n, unsigned columns, const float *target, qp_error *err) {
-  const unsigned groups = (columns + n->group - 1) / n->group;
   grid_point start = {.error = INFINITY};
-  qp_status status = begin(n, columns, target, &start, err);
-  for (unsigned g = 0; g < groups && !status; g++) {
-    n->now[g] = start;
-    status = search(n, own_fields(n), GRID_OWN_POINTS, columns_of(n, columns, g),
-                    target + (size_t)g * n->group, &n->now[g], err);
+  for (unsigned f = 0; f < n->quantizer->fields; f++)
+    start.at[f] = n->frozen[f] ? n->at[f] : own >> f & 1 ? n->axis[f].count - 1 : 0;
+  qp_grid g = grid_of(u, peak_group(n, u->columns, u->target));
+  grid_search(&g, larger_fields(n), GRID_LARGER_POINTS, &start);
+  u->status = g.status;
+  for (unsigned i = 0; i < unit_groups(u); i++) {
+    n->now[i] = start;
+    g = grid_of(u, i);
+    grid_search(&g, own, GRID_OWN_POINTS, &n->now[i]);
+    u->status = g.status;
   }
-  for (unsigned step = 8; step && !status; step /= 2)
-    status = improve(n, step, columns, target, err);
-  return status;
 }
+
+static float unit_sum(const qp_unit *u, unsigned first, unsigned end) {
+  float sum = 0;
+  for (unsigned i = first; i < end; i++) sum += u->of->now[i].error;
+  return sum;
+}
+
+static float unit_follow(qp_unit *u, unsigned f, bool up, unsigned by, unsigned first, unsigned end,
+                         float was) {
+  static const unsigned one[QP_MAX_FIELDS] = {1, 1, 1, 1, 1, 1, 1, 1};
+  qp_nested *n = u->of;
+  float sum = 0;
+  for (unsigned i = first; i < end && sum < was; i++) {
+    qp_grid g = grid_of(u, i);
+    n->next[i] = n->now[i];
+    if (!grid_move(&g, &n->next[i], f, up, by)) return was;
+    n->next[i].error = grid_judge(&g, n->next[i].at, INFINITY);
+    grid_descend(&g, own_fields(n), one, &n->next[i]);
+    u->status = g.status;
+    sum += n->next[i].error;
+  }
+  return sum;
+}
+
+static void unit_keep(qp_unit *u, unsigned first, unsigned end) {
+  memcpy(u->of->now + first, u->of->next + first, sizeof *u->of->now * (end - first));
+}
+
+#include "templates/field_unit.h"
 
 qp_status qp_nested_choose(qp_nested *n, unsigned columns, const float *targets,
                            uint32_t (*fields)[QP_MAX_FIELDS], qp_error *err) {
   if (n->shapes) return qp_shapes_choose(n->shapes, columns, targets, fields), QP_OK;
-  const qp_status status = choose(n, columns, targets, err);
-  for (unsigned g = 0; g * n->group < columns && !status; g++)
+  qp_unit u = {.of = n, .columns = columns, .target = targets, .err = err};
+  unit_choose(&u);
+  for (unsigned g = 0; g * n->group < columns && !u.status; g++)
     raw_fields(n, n->now[g].at, fields[g]);
-  return status;
+  return u.status;
 }
 
 qp_status qp_nested_codes(qp_nested *n, const uint32_t fields[QP_MAX_FIELDS], unsigned columns,
@@ -485,9 +470,20 @@ qp_status qp_nested_codes(qp_nested *n, const uint32_t fields[QP_MAX_FIELDS], un
 /* ---- For searches elsewhere ---- */
 
 bool qp_nested_view_of(const qp_nested *n, qp_nested_view *out) {
-  if (n->shapes || !n->affine || n->quantizer->dim != 1 || n->unit != n->group) return false;
-  *out = (qp_nested_view){.axis = n->axis, .levels = &n->levels, .own = own_fields(n)};
-  for (unsigned f = 0; f < n->quantizer->fields; f++) out->frozen[f] = n->at[f];
+  if (n->shapes || !n->affine || n->quantizer->dim != 1) return false;
+  *out = (qp_nested_view){.axis = n->axis,
+                          .levels = &n->levels,
+                          .own = own_fields(n),
+                          .larger = larger_fields(n),
+                          .group = n->group,
+                          .unit = n->unit,
+                          .low = n->low,
+                          .high = n->high,
+                          .u_low = n->u_low,
+                          .u_high = n->u_high};
+  memcpy(out->frozen, n->at, sizeof out->frozen);
+  memcpy(out->size, n->size, sizeof out->size);
+  memcpy(out->parts, n->parts, sizeof out->parts);
   return true;
 }
 
@@ -527,13 +523,13 @@ static qp_status freeze(qp_nested *n, qp_error *err) {
   if (!free_fields) return QP_OK;
   const unsigned group = n->group < SAMPLE_COLUMNS ? n->group : SAMPLE_COLUMNS;
   const unsigned peak = peak_group(n, SAMPLE_COLUMNS / group * group, sample);
-  const qp_status status =
-      search(n, free_fields, COARSE_POINTS, group, sample + (size_t)peak * group, &best, err);
+  qp_grid g = {.of = n, .columns = group, .target = sample + (size_t)peak * group, .err = err};
+  grid_search(&g, free_fields, GRID_LARGER_POINTS, &best);
   for (unsigned f = 0; f < q->fields; f++) {
     n->frozen[f] = free_fields >> f & 1;
     n->at[f] = best.at[f];
   }
-  return status;
+  return g.status;
 }
 
 static qp_status prepare(qp_nested *n, qp_error *err) {

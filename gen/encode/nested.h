@@ -41,14 +41,20 @@ qp_status qp_nested_codes(qp_nested *n, const uint32_t fields[QP_MAX_FIELDS], un
                           const float *targets, uint32_t *codes, float *values, qp_error *err);
 
 /*
-** What a search of a smallest group's own fields needs (templates/field_grid.h), where these are
-** all that vary: others are the linear's.  It is valid as long as the search.
+** What a search elsewhere needs (templates/field_grid.h, units.cuh.in) of a decode that is a u + b.
+** Of sets of fields each has a bit.  It is valid as long as the search.
 */
 typedef struct qp_nested_view {
   const qp_field_axis *axis;      /* [fields] */
   const qp_levels *levels;        /* levels of u */
-  unsigned own;                   /* the fields that vary, a bit for each; */
-  uint32_t frozen[QP_MAX_FIELDS]; /* where the others are, in their axes */
+  unsigned own, larger;           /* The fields of the smallest groups, and of larger ones; */
+  uint32_t frozen[QP_MAX_FIELDS]; /* where the others are, in their axes. */
+  unsigned group, unit;           /* columns of the smallest group and of the largest */
+  unsigned size[QP_MAX_FIELDS];   /* columns of each field */
+  unsigned parts[2];              /* The fields that a, and the least weight, depend on: others are
+                                     taken to be at 0. */
+  uint32_t low, high;             /* codes with the least and the largest u: */
+  float u_low, u_high;            /* their u */
 } qp_nested_view;
 /* False: it is of another form. */
 bool qp_nested_view_of(const qp_nested *n, qp_nested_view *out);

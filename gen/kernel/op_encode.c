@@ -118,10 +118,25 @@ static qp_status check_fields(const qp_problem *p, const char *family, qp_error 
   return status;
 }
 
+/* With error feedback. */
+static qp_status check_fed_fields(const qp_problem *p, const char *family, qp_error *err) {
+  const qp_quantizer *q = p->segment[0].quantizer;
+  qp_field_table t;
+  qp_status status = check_linear(p, err);
+  (void)family;
+  if (!status) status = qp_field_table_make(q, p->columns, false, &t, err);
+  if (!status && t.nested)
+    status = qp_fail(err, QP_E_LIMIT,
+                     "%s: with a Hessian group fields of several sizes are searched on the CPU",
+                     q->name);
+  return status;
+}
+
 #define FIELDS_CONSTANTS(X)                                                                        \
   X(UNSIGNED, THREADS, k->block, "threads a block")                                                \
   X(UNSIGNED, K, k->problem.columns, "columns of the targets")                                     \
-  X(UNSIGNED, GROUP, q->group, "columns whose fields are chosen together")                         \
+  X(UNSIGNED, GROUP, t.group, "columns that have one table of codes")                              \
+  X(UNSIGNED, UNIT, t.unit, "columns whose fields are chosen together")                            \
   X(UNSIGNED, FIELDS, t.fields, "of a group")                                                      \
   X(UNSIGNED, FIELD0, t.varies[0], "a field that varies")                                          \
   X(UNSIGNED, COUNT0, t.count[0], "its values")                                                    \
@@ -135,7 +150,9 @@ static qp_status check_fields(const qp_problem *p, const char *family, qp_error 
   X(FLAG, SHIFTS, t.shifts, "b is not a times one number,")                                        \
   X(FLAG, SLICES, t.slices, "but is while FIRST alone moves")                                      \
   X(FLAG, GRID, t.grid, "fields are searched on a grid")                                           \
-  X(UNSIGNED, OWN, t.own, "GRID: fields that vary, a bit for each")                                \
+  X(UNSIGNED, OWN, t.own, "GRID: fields of GROUP columns, a bit for each")                         \
+  X(FLAG, NESTED, t.nested, "GRID: of other fields several groups of a UNIT have one")             \
+  X(FLAG, BY_ROW, q->group == 0, "fields are stored once for a row")                               \
   X(FLAG, EVEN, t.even, "levels are 0, 1, 2, ...")                                                 \
   X(UNSIGNED, LEVELS, t.levels, "different values of u")                                           \
   X(UNSIGNED, ROOM, t.room, "a power of two above them, at least 16")                              \
@@ -160,20 +177,23 @@ static const qp_tunable_use fed_fields_tunable[] = {
 
 /* Count bytes as the template's struct Shared has them. */
 static qp_status size_fields(qp_kernel *k, qp_error *err) {
-  enum { LANES = 8, BANKS = 64 };
+  enum { LANES = 8, WARP = 32, BANKS = 64 };
   const qp_quantizer *q = quantizer_of(k);
   qp_field_table t;
   const qp_status status = qp_field_table_make(q, k->problem.columns, false, &t, err);
   if (status) return status;
-  const unsigned stride = (q->group + BANKS - 1) / BANKS * BANKS + LANES, groups = k->block / LANES;
-  const unsigned entries = t.states > t.room ? t.states : t.room;
+  const unsigned stride = t.nested ? 1 : (t.group + BANKS - 1) / BANKS * BANKS + LANES;
+  const unsigned entries = t.states > t.room ? t.states : t.room, groups = k->block / LANES;
+  const unsigned points = t.nested ? 2 * (k->block / WARP) * (t.unit / t.group) : 0;
+  const unsigned point = 1 + t.fields + t.fields % 2;
   const unsigned room = qp_arch_smem_bytes(k->problem.arch);
   k->grid = 4 * k->problem.sm_count;
-  k->smem_bytes = 4 * (2 * t.room + groups * (stride + 2 * entries));
+  k->smem_bytes = 4 * (2 * t.room + groups * (stride + 2 * entries) + points * point);
   if (k->smem_bytes <= room) return QP_OK;
   return qp_fail(err, QP_E_LIMIT,
-                 "%s: %u groups of %u columns take %u bytes of shared memory; sm_%u has %u",
-                 q->name, groups, q->group, k->smem_bytes, k->problem.arch, room);
+                 "%s: %u groups of %u columns, fields of %u, take %u bytes of shared memory; sm_%u "
+                 "has %u",
+                 q->name, groups, t.group, t.unit, k->smem_bytes, k->problem.arch, room);
 }
 
 /* The same with sums of errors for each column of a group, for blocks of whole groups of rows. */
@@ -196,8 +216,31 @@ static qp_status size_fed_fields(qp_kernel *k, qp_error *err) {
   "struct A0 {\n  static __device__ void at(const unsigned *, const unsigned short *const *, "     \
   "unsigned, Real &, Real &) {}\n};\n"
 
+/* What constants of a template cannot hold. */
+static void add_sizes(qp_text *text, const qp_field_table *t) {
+  static const char *const name[] = {"COUNT_OF", "BEFORE", "EACH", "START_AT"};
+  for (unsigned n = 0; n < sizeof name / sizeof *name; n++) {
+    qp_text_add(text, "static __constant__ unsigned %s[] = {", name[n]);
+    for (unsigned f = 0; f < t->fields; f++) {
+      const qp_field_sizes *z = &t->size[f];
+      const unsigned value[] = {z->count, z->before, z->each, z->start};
+      qp_text_add(text, "%s%u", f ? ", " : "", value[n]);
+    }
+    qp_text_add(text, "};\n");
+  }
+  const qp_field_line *l = &t->line_of;
+  qp_text_add(text,
+              "constexpr unsigned LARGER = %u, PART_A = %u, PART_LOW = %u;\n"
+              "constexpr unsigned CODE_LOW = %u, CODE_HIGH = %u;\n"
+              "constexpr float U_LOW = %af, U_SPAN = %af;\n"
+              "constexpr double U_APART = %a, U_FIRST = %a;\n",
+              t->larger, l->parts[0], l->parts[1], l->low, l->high, (double)l->u_low,
+              (double)l->span, l->apart, l->first);
+}
+
 static qp_status add_decode(qp_text *t, const qp_kernel *k, qp_error *err) {
   const qp_quantizer *q = quantizer_of(k);
+  qp_field_table table = {0};
   qp_affine f;
   qp_status status = qp_affine_make(&f, q, err);
   if (status) return status;
@@ -206,6 +249,8 @@ static qp_status add_decode(qp_text *t, const qp_kernel *k, qp_error *err) {
     status = qp_fail(err, QP_E_NOMEM, "no memory for the decode's text");
   else
     qp_text_add(t, "%s%s", decode, ab ? ab : NO_AFFINE);
+  if (!status) status = qp_field_table_make(q, k->problem.columns, false, &table, err);
+  if (!status) add_sizes(t, &table);
   free(decode);
   free(ab);
   qp_affine_free(&f);
@@ -215,8 +260,8 @@ static qp_status add_decode(qp_text *t, const qp_kernel *k, qp_error *err) {
 const qp_kernel_op qp_op_encode_fields = {
     .op = QP_OP_ENCODE,
     .form = "fields",
-    .help = "group fields by least squares or on a grid, eight threads a group, then the nearest "
-            "codes",
+    .help = "group fields by least squares or on a grid, eight threads a group, of several sizes a "
+            "warp a unit, then the nearest codes",
     QP_OP_LIST(tunable, fields_tunable),
     QP_OP_LIST(constant, fields_constant),
     .values = fields_values,
@@ -232,7 +277,7 @@ const qp_kernel_op qp_op_encode_fed_fields = {
     QP_OP_LIST(tunable, fed_fields_tunable),
     QP_OP_LIST(constant, fields_constant),
     .values = fields_values,
-    .check = check_fields,
+    .check = check_fed_fields,
     .size = size_fed_fields,
     .hole = {QP_HOLES_OF_ALL, [QP_HOLE_quantizers] = add_decode},
 };

@@ -69,7 +69,7 @@ Test(field_table, a_and_b_of_a_grid_give_what_codes_decode_to) {
     cr_assert_eq(qp_quantizer_table(q, fields, NULL, half, &err), QP_OK);
     const double least = ab[2 * i] * (double)level[0] + ab[2 * i + 1];
     const double most = ab[2 * i] * (double)level[t.levels - 1] + ab[2 * i + 1];
-    cr_expect_float_eq(most, (double)qp_half_to_float(half[7]), 1e-6 + most / 1024);  /* 6 */
+    cr_expect_float_eq(most, (double)qp_half_to_float(half[7]), 1e-6 + most / 1024);   /* 6 */
     cr_expect_float_eq(least, (double)qp_half_to_float(half[15]), 1e-6 + most / 1024); /* -6 */
   }
   qp_field_table_free(&t);
@@ -86,12 +86,45 @@ Test(field_table, a_field_of_the_linear_has_one_value) {
   cr_expect_null(t.data);
 }
 
+/* Of q4_k d and dmin are those of 8 groups, and begin at their least; others at their largest. */
+Test(field_table, fields_of_several_sizes_say_how_many_groups_share_them) {
+  static const char *const name[] = {"d", "dmin", "scale", "least"};
+  const qp_quantizer *q = find("q4_k");
+  unsigned before = 0;
+  qp_field_table t;
+  cr_assert_eq(qp_field_table_make(q, 512, false, &t, &err), QP_OK);
+  cr_expect(t.nested && t.grid);
+  cr_expect_eq(t.group, 32);
+  cr_expect_eq(t.unit, 256);
+  for (unsigned f = 0; f < t.fields; f++) {
+    const bool larger = q->field[f].size == 256;
+    cr_expect_eq(t.size[f].each, larger ? 8 : 0, "%s", name[f]);
+    cr_expect_eq(t.size[f].start, larger ? 0 : 63);
+    cr_expect_eq(t.size[f].before, before);
+    cr_expect_eq(t.larger >> f & 1, larger);
+    cr_expect_eq(t.own >> f & 1, !larger);
+    before += t.size[f].count;
+  }
+  cr_expect_neq(t.line_of.parts[0], t.line_of.parts[1]);
+}
+
+/* A unit is the row, in whole groups. */
+Test(field_table, fields_of_rows_are_shared_by_all_groups) {
+  qp_field_table t;
+  cr_assert_eq(qp_field_table_make(find("nf4-g64-dq"), 160, false, &t, &err), QP_OK);
+  cr_expect_eq(t.group, 64);
+  cr_expect_eq(t.unit, 192);
+  for (unsigned f = 0; f < t.fields; f++) cr_expect_eq(t.size[f].each, t.larger >> f & 1 ? 3 : 0);
+}
+
 Test(field_table, what_kernels_cannot_search_is_refused_with_the_reason) {
   static const struct {
     const char *name, *why;
-  } row[] = {{"q4_k", "one size"},     {"aqlm-2x8", "no group"},
-             {"int8-row-f32", "rows"}, {"ccq-2", "weights"},
-             {"nuq-4", "no group"},    {"tcq-3", "no group"}};
+  } row[] = {{"bcq-2", "a number that the fields set"},
+             {"aqlm-2x8", "no group"},
+             {"ccq-2", "weights"},
+             {"nuq-4", "no group"},
+             {"tcq-3", "no group"}};
   for (unsigned i = 0; i < sizeof row / sizeof *row; i++) {
     qp_field_table t;
     cr_expect_eq(qp_field_table_make(find(row[i].name), 256, true, &t, &err), QP_E_LIMIT);

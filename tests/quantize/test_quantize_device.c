@@ -107,9 +107,9 @@ Test(quantize_device, scalars_with_a_hessian_are_encoded_by_threads) {
   expect_same(with_hessians("nuq-3"), "\n0 codes by kernels on sim");
 }
 
-/* Fields of rows have no kernel: when it is asked for, threads take over. */
-Test(quantize_device, fields_of_rows_with_a_hessian_are_encoded_by_threads) {
-  expect_same(with_hessians("int8-row-f32"), "\n0 codes by kernels on sim");
+/* Fields of two sizes have no kernel: when it is asked for, threads take over. */
+Test(quantize_device, fields_of_two_sizes_with_a_hessian_are_encoded_by_threads) {
+  expect_same(with_hessians("iq4_xs"), "\n0 codes by kernels on sim");
 }
 
 Test(quantize_device, vectors) {
@@ -123,6 +123,13 @@ Test(quantize_device, scalars) {
 /* 96 columns are a group of 64 and half of one. */
 Test(quantize_device, group_fields) {
   expect_same("--quantizer nf4-g64 --keep q_proj --keep k_proj --keep v_proj --keep o_proj"
+              " --keep up_proj --keep gate_proj",
+              "\n6144 codes by kernels on sim");
+}
+
+/* A magnitude of 64 columns, by a scale and a mean of the row. */
+Test(quantize_device, fields_of_groups_and_of_rows) {
+  expect_same("--quantizer nf4-g64-dq --keep q_proj --keep k_proj --keep v_proj --keep o_proj"
               " --keep up_proj --keep gate_proj",
               "\n6144 codes by kernels on sim");
 }
@@ -147,9 +154,9 @@ Test(quantize_device, bit_planes) {
               "\n4096 codes by kernels on sim");
 }
 
-/* A field of rows has no encode kernel: threads do it. */
+/* A sum of signs times scales has no encode kernel: threads do it. */
 Test(quantize_device, what_has_no_kernel_is_encoded_by_threads) {
-  expect_same("--quantizer int8-row-f32 --keep mlp", "\n0 codes by kernels on sim");
+  expect_same("--quantizer bcq-2 --keep mlp", "\n0 codes by kernels on sim");
 }
 
 Test(quantize_device, a_device_that_is_not_there_is_told) {

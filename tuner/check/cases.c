@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "gen/encode/field_table.h"
+#include "gen/encode/nested.h"
 #include "gen/kernel/kernel.h"
 #include "tuner/check/cases_make.h"
 #include "tuner/check/steady.h"
@@ -194,7 +195,13 @@ static unsigned encodes(const qp_quantizer *q) {
 static unsigned field_search_of(const qp_quantizer *q, unsigned columns) {
   qp_field_table t;
   if (qp_field_table_make(q, columns, false, &t, NULL)) return 0;
-  return 1u << (t.grid + 2 * t.few + 4 * t.flips + 8 * t.shifts + 16 * t.slices);
+  return 1u << (t.grid + 2 * (t.few || t.nested) + 4 * t.flips + 8 * t.shifts + 16 * t.slices);
+}
+
+/* Columns of two groups of fields, or of one of several sizes, and a part of one. */
+static unsigned columns_of_fields(const qp_quantizer *q) {
+  const unsigned group = qp_nested_group(q), unit = qp_nested_unit(q, 2 * group);
+  return unit > 2 * group ? unit + (group > 32 ? group + 32 : 32) : 2 * group + 32;
 }
 
 /* Add encoders: some of each kind, and of those with group fields one for each search.  Every
@@ -213,7 +220,7 @@ static void encoders(qp_case_maker *m) {
     const bool trellis = q->kind == QP_TRELLIS;
     const unsigned kind = encodes(q);
     p.segment[0].rows = m->w->rows ? m->w->rows : 48;
-    p.columns = m->w->columns ? m->w->columns : q->fields ? q->group * 2 + 32 : 64;
+    p.columns = m->w->columns ? m->w->columns : q->fields ? columns_of_fields(q) : 64;
     if (!is_served(m, &p) || (few && !trellis && q->window > LARGE_BITS)) continue;
     if (met[kind]++ % (all ? each_of_all : each_of)[kind]) continue;
     const unsigned search = kind == ENCODES_FIELDS ? field_search_of(q, p.columns) : 0;
