@@ -63,9 +63,10 @@ void qp_lua_check_limit(lua_State *L, qp_lua_meter_limit hit) {
   lua_error(L);
 }
 
-/* 'source' lives as long as the function that it is of, which is on the stack. */
 static void see(qp_lua *l, const char *source, int line) {
-  l->seen_file = source[0] == '@' ? source + 1 : NULL;
+  const size_t size = sizeof l->seen_file - 1, n = source[0] == '@' ? strlen(source + 1) : 0;
+  memcpy(l->seen_file, source + 1, n < size ? n : size);
+  l->seen_file[n < size ? n : size] = 0;
   l->seen_line = line;
 }
 
@@ -143,7 +144,7 @@ static int on_error(lua_State *L) {
 /* Lua gives no position with these errors. */
 static qp_status fail_limit(const qp_lua *l, const char *what, qp_error *err) {
   char line[48] = "";
-  const char *file = l->seen_file ? l->seen_file : l->fallback;
+  const char *file = *l->seen_file ? l->seen_file : l->fallback;
   if (l->seen_line) snprintf(line, sizeof line, " (last seen at line %d)", l->seen_line);
   return qp_fail(err, QP_E_LIMIT, "%s%s%s%s", file ? file : "", file ? ": " : "", what, line);
 }
@@ -183,7 +184,7 @@ qp_status qp_lua_protect(qp_lua *l, bool guarded, lua_CFunction f, void *arg, qp
   protected_call call = {.L = L, .handler = lua_gettop(L) + 1};
   l->hit = QP_LUA_METER_FINE;
   l->seen_line = 0;
-  l->seen_file = NULL;
+  *l->seen_file = 0;
   lua_pushcfunction(L, on_error);
   lua_pushcfunction(L, f);
   lua_pushlightuserdata(L, arg);

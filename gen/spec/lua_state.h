@@ -22,16 +22,16 @@ struct qp_lua {
   lua_State *L;
   qp_lua_meter meter;
   qp_lua_meter_limit hit;
-  int seen_line;         /* line of the spec when the limits were last looked at; 0: not yet */
-  const char *seen_file; /* file of that line; NULL: fallback */
-  char prelude[64];      /* its resource path; "" before it has run */
-  int prelude_ref;       /* what the prelude returned */
-  qp_ir *ir;             /* IR of the trace that runs */
-  uint32_t trace;        /* its number */
-  const char *what;      /* is traced */
-  const char *fallback;  /* where a message points that no line of the spec is to blame for */
-  bool spoilt;           /* was left inside a function of C: must not be touched */
-  bool missed;           /* there was no memory to look at a value, or to make one */
+  int seen_line;        /* line of the spec when the limits were last looked at; 0: not yet */
+  char seen_file[256];  /* file of that line; "": fallback.  Lua's own text may be freed by then */
+  char prelude[64];     /* its resource path; "" before it has run */
+  int prelude_ref;      /* what the prelude returned */
+  qp_ir *ir;            /* IR of the trace that runs */
+  uint32_t trace;       /* its number */
+  const char *what;     /* is traced */
+  const char *fallback; /* where a message points that no line of the spec is to blame for */
+  bool spoilt;          /* was left inside a function of C: must not be touched */
+  bool missed;          /* there was no memory to look at a value, or to make one */
   struct qp_lua *next_spoilt;
 };
 

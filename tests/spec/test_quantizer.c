@@ -706,6 +706,11 @@ static void hash_of(const char *text, char *out) {
   qp_palette_close(fresh);
 }
 
+Test(quantizer, a_file_that_fills_its_memory_is_named_though_lua_has_freed_its_name) {
+  expect_error("local t = {}\nfor i = 1, 1e9 do t[i .. ''] = ('y'):rep(1000) end",
+               ": needs more than 64 MiB of memory (last seen at line 2)");
+}
+
 Test(quantizer, the_hash_is_of_the_definition_and_nothing_else) {
   char first[33], second[33];
   hash_of("return scalar { name = 'x', bits = 1, codebook = values { 1, 2 } }", first);
