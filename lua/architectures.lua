@@ -18,6 +18,13 @@
 --                 several linears has 'parts' (joined in lua/blocks.lua): ranks share each of them
 --   extra(m)      weights of one block that are in no linear: norms, routers; of several kinds
 --                 { name = number }
+--   beside        names of what is in no linear and no block does without (norms, routers), less
+--                 ".weight": a list, or a function of m that gives it.  { of = role, name, ... } in
+--                 it are those of blocks with a linear of this role ("later": of all but the first
+--                 block).  What a config may switch off is left out: of norms that are not listed
+--                 blocks of a kind are compared with each other
+--   last          the norm behind the blocks, behind prefix ("norm"); false: there is none; or a
+--                 function of m that gives either
 --   gguf          how GGUF files have such a model, if llama.cpp converts it:
 --                   architecture  general.architecture; the model_type is the first of 'types'
 --                   class         of transformers, for the config.json that is made
@@ -263,6 +270,13 @@ local gguf_gemma = gguf_block {
   ffn_norm = "pre_feedforward_layernorm", post_ffw_norm = "post_feedforward_layernorm",
 }
 
+-- For an entry's beside: norms before attention and MLP, and more.
+local function beside(...) return { "input_layernorm", "post_attention_layernorm", ... } end
+local function beside_qk(...) return beside("self_attn.q_norm", "self_attn.k_norm", ...) end
+local function beside_four(...)
+  return beside("pre_feedforward_layernorm", "post_feedforward_layernorm", ...)
+end
+
 local function two_norms(m) return 2 * m.hidden end
 local function two_norms_and_qk(m) return 2 * m.hidden + 2 * m.head_dim end
 local function four_norms(m) return 4 * m.hidden end
@@ -276,6 +290,7 @@ local list = {
     prefix = "model.", head = "lm_head",
     block = llama,
     extra = two_norms,
+    beside = beside(),
     gguf = {
       architecture = "llama", class = "LlamaForCausalLM",
       model = gguf_model, block = gguf_block(), reorders = reordered,
@@ -287,6 +302,7 @@ local list = {
     prefix = "model.", head = "lm_head",
     block = llama,
     extra = two_norms,
+    beside = beside(),
     forward = mistral_forward,
   },
   {
@@ -295,6 +311,7 @@ local list = {
     prefix = "model.", head = "lm_head",
     block = llama,
     extra = two_norms,
+    beside = beside(),
     gguf = {
       architecture = "smollm3", class = "SmolLM3ForCausalLM",
       model = gguf_model, block = gguf_block(), reorders = reordered,
@@ -306,6 +323,7 @@ local list = {
     prefix = "model.", head = "lm_head",
     block = function(m) return with_mlp(m, attention(m, true, false), false) end,
     extra = two_norms,
+    beside = beside(),
     gguf = {
       architecture = "qwen2", class = "Qwen2ForCausalLM",
       model = gguf_model, block = gguf_block(),
@@ -321,6 +339,7 @@ local list = {
       return with_mlp(m, attention(m, bias, bias), false)
     end,
     extra = two_norms_and_qk,
+    beside = beside_qk(),
     gguf = {
       architecture = "qwen3", class = "Qwen3ForCausalLM",
       model = gguf_model, block = gguf_block(),
@@ -333,6 +352,7 @@ local list = {
     prefix = "model.", head = "lm_head",
     block = gemma,
     extra = two_norms,
+    beside = beside(),
     gguf = {
       architecture = "gemma", class = "GemmaForCausalLM",
       model = gguf_model, block = gguf_block(), adds_one = true,
@@ -345,6 +365,7 @@ local list = {
     prefix = "model.", head = "lm_head",
     block = gemma,
     extra = four_norms,
+    beside = beside_four(),
     gguf = {
       architecture = "gemma2", class = "Gemma2ForCausalLM",
       model = gguf_model, block = gguf_gemma, adds_one = true,
@@ -357,6 +378,7 @@ local list = {
     prefix = "model.", head = "lm_head",
     block = gemma,
     extra = four_norms_and_qk,
+    beside = beside_four("self_attn.q_norm", "self_attn.k_norm"),
     gguf = {
       architecture = "gemma3", class = "Gemma3ForCausalLM",
       model = gguf_model, block = gguf_gemma, adds_one = true,
@@ -369,6 +391,7 @@ local list = {
     prefix = "language_model.model.", head = "language_model.lm_head",
     block = gemma,
     extra = four_norms_and_qk,
+    beside = beside_four("self_attn.q_norm", "self_attn.k_norm"),
     passed = function(m) return blocks.passed_vision { projector = "linear" } (m) end,
     forward = gemma3_forward,
   },
@@ -386,6 +409,7 @@ local list = {
       }
     end,
     extra = two_norms,
+    beside = beside(),
     gguf = {
       architecture = "phi3", class = "Phi3ForCausalLM", model = gguf_model,
       block = gguf_block { attn_qkv = "self_attn.qkv_proj", ffn_up = "mlp.gate_up_proj" },
@@ -396,7 +420,8 @@ local list = {
 
 -- What lua/blocks.lua and the files of lua/architectures build on.
 blocks = { linear = linear, attention = attention, mlp = with_mlp, gguf_model = gguf_model,
-           gguf_block = gguf_block, reordered = reordered }
+           gguf_block = gguf_block, reordered = reordered, beside = beside,
+           beside_qk = beside_qk }
 
 -- Add an entry.
 function family(entry) table.insert(list, entry) end

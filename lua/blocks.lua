@@ -139,6 +139,12 @@ function blocks.mla(m, indexer)
   return list
 end
 
+-- For an entry's beside: the norms inside that.
+function blocks.beside_mla(path)
+  return { of = "q_a", path .. ".q_a_layernorm" }, { of = "kv_a", path .. ".kv_a_layernorm" },
+    { of = "index_k", path .. ".indexer.k_norm" }
+end
+
 -- Norms inside that, and what of an indexer is no linear to quantize: a weight a head.
 function blocks.mla_extra(m, indexer)
   local c = m.config
@@ -219,6 +225,9 @@ function blocks.join(...)
   end
   return all
 end
+
+-- For an entry's beside: blocks with experts have a router.
+function blocks.beside_experts(name) return { of = "expert_up", name } end
 
 -- Blocks with experts, but for the first ones or those that 'dense' names, which have an MLP.
 --   attention  linears that all blocks begin with;  mlp, moe: functions that give the rest

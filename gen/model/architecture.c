@@ -315,6 +315,62 @@ static qp_status read_blocks(describing *d, char (*names)[32]) {
 
 /* ---- What is beside the linears ---- */
 
+static qp_status add_beside(const describing *d, qp_lua_ref v, const char *path, const char *of) {
+  qp_model *m = d->out;
+  qp_model_beside *b = &m->beside[m->besides];
+  if (m->besides == QP_MODEL_BESIDE) return wrong(d, "too many tensors beside the linears");
+  if (!get_text(d, v, path, "", b->tensor, sizeof b->tensor))
+    return wrong(d, "beside: names of tensors are needed");
+  snprintf(b->of, sizeof b->of, "%s", of);
+  m->besides++;
+  return QP_OK;
+}
+
+/* Names, and { of = role, name, ... }: what of them blocks with such a linear have. */
+static qp_status read_beside(describing *d) {
+  char path[64], of[sizeof d->out->beside[0].of];
+  qp_lua_ref v = 0;
+  snprintf(path, sizeof path, "%zu.beside", d->c->family);
+  qp_status status = qp_lua_type_of(d->lua, d->list, path) == QP_LUA_TABLE
+                         ? qp_lua_get(d->lua, d->list, path, &v, d->err)
+                         : call(d, d->c->family, "beside", &v);
+  if (status) return status == QP_E_MISSING ? QP_OK : status;
+  const size_t count = qp_lua_length(d->lua, v, "");
+  for (size_t i = 1; i <= count && !status; i++) {
+    snprintf(path, sizeof path, "%zu", i);
+    const size_t names = qp_lua_length(d->lua, v, path);
+    if (qp_lua_type_of(d->lua, v, path) != QP_LUA_TABLE) {
+      status = add_beside(d, v, path, "");
+      continue;
+    }
+    if (!get_text(d, v, path, ".of", of, sizeof of)) status = wrong(d, "beside: a role is needed");
+    for (size_t k = 1; k <= names && !status; k++) {
+      snprintf(path, sizeof path, "%zu.%zu", i, k);
+      status = add_beside(d, v, path, of);
+    }
+  }
+  qp_lua_release(d->lua, v);
+  return status;
+}
+
+/* The norm behind the blocks, where the entry says what else they have. */
+static qp_status find_last(describing *d) {
+  char path[64], name[64] = "norm";
+  qp_model *m = d->out;
+  qp_lua_ref v = 0;
+  if (!m->besides) return QP_OK;
+  snprintf(path, sizeof path, "%zu.last", d->c->family);
+  const bool asked = qp_lua_type_of(d->lua, d->list, path) == QP_LUA_FUNCTION;
+  qp_status status =
+      asked ? call(d, d->c->family, "last", &v) : qp_lua_get(d->lua, d->list, path, &v, d->err);
+  if (status) return status;
+  const bool none = qp_lua_type_of(d->lua, v, "") == QP_LUA_BOOLEAN;
+  get_text(d, v, "", "", name, sizeof name);
+  if (!none) snprintf(m->last, sizeof m->last, "%s%s", m->prefix, name);
+  qp_lua_release(d->lua, v);
+  return QP_OK;
+}
+
 /* A number of weights that an entry's function gives, or of each kind of blocks one. */
 static qp_status weights_of(describing *d, const char *name, char (*names)[32], uint64_t missing,
                             uint64_t *out) {
@@ -413,7 +469,9 @@ qp_status qp_architecture_describe(qp_lua *l, qp_lua_ref list, const qp_architec
   if (!status) status = weights_of(&d, "extra", names, 0, &extra);
   if (!status) status = weights_of(&d, "once", names, out->hidden, &once);
   if (!status) status = read_passed(&d);
+  if (!status) status = read_beside(&d);
   if (!status) status = add_head(&d);
+  if (!status) status = find_last(&d);
   if (!status) qp_kinds_count(out, extra, once);
   qp_lua_release(l, d.m);
   return status;

@@ -249,6 +249,7 @@ static qp_status open_plain(qp_checkpoint *c, qp_models *models, qp_error *err) 
   if (!status) status = list_plain(c, path, err);
   if (!status) status = find_model(c, models, path, err);
   if (!status) status = qp_checkpoint_use_names(c, err);
+  if (!status) qp_checkpoint_find_embedding(c);
   if (!status) qp_checkpoint_find_head(c);
   if (!status) status = qp_checkpoint_list_experts(c, err);
   for (unsigned i = 0; !status && i < qp_safetensors_shards(c->plain); i++)

@@ -41,15 +41,51 @@ static void compare_linear(comparing *on, unsigned linear, unsigned block) {
   }
 }
 
-static void say_what_lacks(qp_checkpoint *c) {
-  comparing on = {.c = c};
-  qp_model *m = &c->model;
+/* Is there a tensor of this name, with one of the endings that norms and routers have? */
+static bool is_there(const qp_checkpoint *c, const char *tensor) {
+  static const char *const ends[] = {"", ".weight", ".gamma", ".scale"};
+  char name[QP_MODEL_NAME + 16];
+  bool found = false;
+  for (unsigned i = 0; i < sizeof ends / sizeof *ends && !found; i++) {
+    snprintf(name, sizeof name, "%s%s", tensor, ends[i]);
+    found = qp_checkpoint_find_stored(c, name) != NULL;
+  }
+  return found;
+}
+
+static void compare_beside(comparing *on, const char *tensor) {
+  if (!is_there(on->c, tensor)) compare(on, tensor, 0, 0);
+}
+
+static bool has_role(const qp_model *m, unsigned block, const char *role) {
+  unsigned i = 0;
+  if (!strcmp(role, "later")) return block > 0;
+  while (i < m->linears && (strcmp(m->linear[i].role, role) != 0 || !qp_model_has(m, block, i)))
+    i++;
+  return i < m->linears;
+}
+
+/* What the family says that its blocks have beside the linears. */
+static void compare_blocks(comparing *on) {
+  const qp_model *m = &on->c->model;
+  char name[QP_MODEL_NAME];
+  for (unsigned b = 0; b < m->layers; b++)
+    for (unsigned i = 0; i < m->besides; i++) {
+      const qp_model_beside *is = &m->beside[i];
+      if (*is->of && !has_role(m, b, is->of)) continue;
+      snprintf(name, sizeof name, "%s%s.%u.%s", m->prefix, m->blocks, b, is->tensor);
+      compare_beside(on, name);
+    }
+  if (*m->last) compare_beside(on, m->last);
+}
+
+static void compare_linears(comparing *on) {
+  const qp_model *m = &on->c->model;
   for (unsigned b = 0; b < m->layers; b++)
     for (unsigned i = 0; i < m->linears; i++)
-      if (qp_model_has(m, b, i)) compare_linear(&on, i, b);
-  if (!m->surveyed) compare(&on, m->embedding, 0, 0);
-  if (!m->headless && !m->tied) compare(&on, m->linear[m->linears].tensor, 0, 0);
-  if (on.count) snprintf(m->lacks, sizeof m->lacks, "%s, %u in all", on.first, on.count);
+      if (qp_model_has(m, b, i)) compare_linear(on, i, b);
+  if (!m->surveyed) compare(on, m->embedding, 0, 0);
+  if (!m->headless && !m->tied) compare(on, m->linear[m->linears].tensor, 0, 0);
 }
 
 /* ---- What is there beside it ---- */
@@ -132,7 +168,70 @@ static void say_what_exceeds(qp_checkpoint *c) {
              is == &blocks ? "blocks" : "experts", is == &blocks ? m->layers : is->counted);
 }
 
+/* ---- What most blocks of a kind have ---- */
+
+/* Is the tensor of a block a norm or a router, by its name? */
+static bool is_beside(const qp_model *m, const char *tensor, unsigned block, const char *rest) {
+  static const char *const words[] = {"norm", "router", "ln_", "gate.weight"};
+  unsigned i = 0, expert, of;
+  const size_t n = strlen(rest);
+  while (i < sizeof words / sizeof *words && !strstr(rest, words[i])) i++;
+  if (i == sizeof words / sizeof *words || n < 7 || strcmp(rest + n - 7, ".weight") != 0)
+    return false;
+  for (i = 0; i < m->besides; i++) /* compared already */
+    if (!strncmp(rest, m->beside[i].tensor, n - 7) && !m->beside[i].tensor[n - 7]) return false;
+  return !strstr(rest, "experts.") && !is_linear(m, tensor, block, &expert, &of);
+}
+
+/* Compare one tensor of blocks of a kind, where more than half of these have it. */
+static void compare_kind(comparing *on, unsigned kind, const char *rest) {
+  const qp_model *m = &on->c->model;
+  const size_t n = strlen(rest) - strlen(".weight");
+  char name[QP_MODEL_NAME];
+  unsigned of = 0, have = 0;
+  for (unsigned pass = 0; pass < 2; pass++)
+    for (unsigned b = 0; b < m->layers; b++) {
+      if (m->kinds && m->kind[b] != kind) continue;
+      snprintf(name, sizeof name, "%s%s.%u.%.*s", m->prefix, m->blocks, b, (int)n, rest);
+      if (pass && 2 * have > of) compare(on, name, 0, 0);
+      if (pass) continue;
+      snprintf(name, sizeof name, "%s%s.%u.%s", m->prefix, m->blocks, b, rest);
+      of++, have += qp_checkpoint_find(on->c, name) != NULL;
+    }
+}
+
+/* Norms and routers that the family does not name: as in the first block that has them. */
+static void compare_alike(comparing *on) {
+  enum { MOST = 64 };
+  const qp_checkpoint *c = on->c;
+  const char *done[MOST];
+  unsigned count = 0;
+  for (size_t i = 0; i < c->count && count < MOST; i++) {
+    const char *name = c->tensor[i].name;
+    const unsigned block = block_of(&c->model, name);
+    if (!block || block > c->model.layers) continue;
+    const char *rest =
+        strchr(name + strlen(c->model.prefix) + strlen(c->model.blocks) + 1, '.') + 1;
+    unsigned k = 0;
+    if (!is_beside(&c->model, name, block - 1, rest)) continue;
+    while (k < count && strcmp(done[k], rest) != 0) k++;
+    if (k < count) continue;
+    done[count++] = rest;
+    for (unsigned kind = 0; kind < (c->model.kinds ? c->model.kinds : 1); kind++)
+      compare_kind(on, kind, rest);
+  }
+}
+
+static void say_what_lacks(qp_checkpoint *c) {
+  comparing on = {.c = c};
+  qp_model *m = &c->model;
+  if (!*m->quantized || c->packings) compare_linears(&on);
+  compare_blocks(&on);
+  compare_alike(&on);
+  if (on.count) snprintf(m->lacks, sizeof m->lacks, "%s, %u in all", on.first, on.count);
+}
+
 void qp_checkpoint_compare(qp_checkpoint *c) {
-  if (!*c->model.quantized || c->packings) say_what_lacks(c);
+  say_what_lacks(c);
   if (!c->model.surveyed) say_what_exceeds(c);
 }

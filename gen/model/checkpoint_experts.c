@@ -43,11 +43,19 @@ static bool has_experts_apart(const qp_checkpoint *c, const char *tensor) {
   return qp_checkpoint_find_stored(c, weight) != NULL;
 }
 
+/* Has the tensor the shape of a stack, columns first or last? */
+static bool has_shape(const qp_source_tensor *t, const qp_model_linear *l, unsigned parts,
+                      bool turned) {
+  const uint64_t last = turned ? (uint64_t)parts * l->rows : l->columns;
+  const uint64_t all = (uint64_t)l->experts * parts * l->rows * l->columns;
+  return t->columns == last && t->rows * t->columns == all && !(turned && t->packed);
+}
+
 static qp_status check_shape(const qp_checkpoint *c, const qp_source_tensor *t,
                              const qp_model_linear *l, unsigned parts, bool turned, qp_error *err) {
   const uint64_t last = turned ? (uint64_t)parts * l->rows : l->columns;
   const uint64_t all = (uint64_t)l->experts * parts * l->rows * l->columns;
-  if (t->columns == last && t->rows * t->columns == all && !(turned && t->packed)) return QP_OK;
+  if (has_shape(t, l, parts, turned)) return QP_OK;
   return qp_fail(err, QP_E_ARG,
                  "%s: tensor '%s' is %llu x %llu: %u experts of %u x %u%s, so %llu x %llu, are "
                  "needed",
@@ -137,6 +145,32 @@ static qp_status add_biases(qp_checkpoint *c, const qp_model_linear *l, const qp
   return status;
 }
 
+/*
+** Publishers have Qwen3-VL-MoE's experts columns first, transformers 5 columns last.  Where a shape
+** fits only the way that the family does not say, all of its block lie so: a shape that fits both
+** tells nothing.
+*/
+static bool lies_the_other_way(const qp_checkpoint *c, unsigned block) {
+  const qp_model *m = &c->model;
+  for (unsigned i = 0; i < m->linears; i++) {
+    const qp_model_linear *l = &m->linear[i];
+    char tensor[QP_MODEL_NAME];
+    bool direct;
+    if (!l->experts || !*l->stack.tensor || !qp_model_has(m, block, i)) continue;
+    qp_model_tensor(m, i, block, tensor);
+    const qp_source_tensor *t = find_whole(c, l, block, tensor, &direct);
+    if (t && !direct && !t->packing && !has_shape(t, l, l->stack.parts, l->stack.transposed) &&
+        has_shape(t, l, l->stack.parts, !l->stack.transposed))
+      return true;
+  }
+  return false;
+}
+
+static bool turned_if_it_fits(const qp_source_tensor *t, const qp_model_linear *l,
+                              const qp_model_stack *s) {
+  return has_shape(t, l, s->parts, !s->transposed) ? !s->transposed : s->transposed;
+}
+
 static qp_status add_stack(qp_checkpoint *c, const qp_model_linear *l, unsigned block,
                            const char *tensor, qp_error *err) {
   bool direct;
@@ -146,6 +180,8 @@ static qp_status add_stack(qp_checkpoint *c, const qp_model_linear *l, unsigned 
   const qp_model_stack alone = {.parts = 1};
   qp_model_stack there = direct ? alone : l->stack;
   if (whole->packing) there.transposed = false; /* packed rows are read as rows */
+  if (!direct && lies_the_other_way(c, block))
+    there.transposed = turned_if_it_fits(whole, l, &there);
   const qp_model_stack *s = &there;
   qp_status status = check_shape(c, whole, l, s->parts, s->transposed, err);
   if (!status) status = qp_checkpoint_need_views(c, l->experts, err);

@@ -104,6 +104,29 @@ static const qp_source_tensor *find_other_head(const qp_checkpoint *c, const cha
   return NULL;
 }
 
+/* Is a name that of an embedding of tokens, in anybody's words? */
+static bool names_embedding(const char *name) {
+  return ends_with(name, "embed_tokens.weight") || ends_with(name, "word_embeddings.weight") ||
+         ends_with(name, "tok_embeddings.weight") || ends_with(name, ".wte.weight");
+}
+
+/* As transformers writes DeepSeek V4: blocks in the publisher's names, the embedding in its own. */
+void qp_checkpoint_find_embedding(qp_checkpoint *c) {
+  char name[QP_MODEL_NAME];
+  qp_model *m = &c->model;
+  snprintf(name, sizeof name, "%s.weight", m->embedding);
+  if (m->surveyed || qp_checkpoint_find_stored(c, name)) return;
+  for (size_t i = 0; i < c->count; i++) {
+    const qp_source_tensor *t = &c->tensor[i];
+    const size_t n = strlen(t->name) - strlen(".weight");
+    if (!names_embedding(t->name) || n >= sizeof m->embedding) continue;
+    if (t->rows != m->vocab || t->columns != m->hidden) continue;
+    snprintf(m->embedding, sizeof m->embedding, "%.*s", (int)n, t->name);
+    if (m->tied) qp_model_tie_head(m);
+    return;
+  }
+}
+
 void qp_checkpoint_find_head(qp_checkpoint *c) {
   char name[QP_MODEL_NAME];
   char *head = c->model.linear[c->model.linears].tensor;

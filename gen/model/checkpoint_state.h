@@ -37,6 +37,8 @@ const qp_source_tensor *qp_checkpoint_find_stored(const qp_checkpoint *c, const 
 
 /* Give tensors the names that they have in the whole model, which plans and packed files use. */
 qp_status qp_checkpoint_use_names(qp_checkpoint *c, qp_error *err);
+/* An embedding that is there by another name has that one. */
+void qp_checkpoint_find_embedding(qp_checkpoint *c);
 /* A head that is not there is the embedding, whatever config.json says. */
 void qp_checkpoint_find_head(qp_checkpoint *c);
 

@@ -14,6 +14,7 @@ enum {
   QP_MODEL_GROUPS = 40,
   QP_MODEL_KINDS = 32,
   QP_MODEL_PARTS = 4, /* linears whose rows are in one matrix */
+  QP_MODEL_BESIDE = 24,
   QP_MODEL_LAYERS = 1024
 };
 
@@ -82,6 +83,13 @@ typedef struct qp_model_group {
   unsigned linear[QP_MODEL_GROUP_LINEARS];        /* indices into qp_model.linear */
 } qp_model_group;
 
+/* What a block cannot do without and is no linear: a norm, a router. */
+typedef struct qp_model_beside {
+  char tensor[64]; /* "input_layernorm", as qp_model_linear.tensor */
+  char of[16];     /* role of a linear: only blocks that have it have this, too; "": all have;
+                      "later": all but the first */
+} qp_model_beside;
+
 /*
 ** A decoder (or an encoder such as BERT): 'layers' blocks of linears between an embedding and the
 ** lm_head.  Blocks may be of several kinds (dense and sparse, of attention and of a state space):
@@ -102,6 +110,9 @@ typedef struct qp_model {
   unsigned kinds;                               /* kinds of blocks; 0: all have all linears */
   uint64_t has[QP_MODEL_KINDS];                 /* bit i: blocks of this kind have linear[i] */
   unsigned char kind[QP_MODEL_LAYERS];          /* kind of each block */
+  unsigned besides;
+  qp_model_beside beside[QP_MODEL_BESIDE];
+  char last[128];           /* "model.norm", the norm behind the blocks; "": there is none */
   char prefix[64];          /* "model.": begins the names of tensors of blocks ... */
   char blocks[32];          /* "layers": ... before ".N." */
   char embedding[96];       /* "model.embed_tokens" */
@@ -116,9 +127,9 @@ typedef struct qp_model {
                                heads that predict further tokens */
   char passed[160];         /* what that is: "vision tower and projector", or "" */
   bool surveyed;            /* its family is not described: it is what its tensors are called */
-  char lacks[320];          /* of a checkpoint, the first of linears, embedding and lm_head that is
-                               not there, or of another shape than its config says, and how many
-                               are so; or "" */
+  char lacks[320];          /* of a checkpoint, the first of linears, embedding, lm_head, norms and
+                               routers that is not there, or of another shape than its config says,
+                               and how many are so; or "" */
   char exceeds[200];    /* of a checkpoint, a tensor of blocks or experts behind the last that its
                                config counts, and both numbers of them; or "" */
   char quantized[64];   /* quantization_config's method, of a checkpoint that has one, or "" */

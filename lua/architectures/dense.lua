@@ -2,6 +2,7 @@
 
 local linear, attention, mlp = blocks.linear, blocks.attention, blocks.mlp
 local mlp_of, number, join = blocks.mlp_of, blocks.number, blocks.join
+local beside = blocks.beside
 
 local function norms(n) return function(m) return n * m.hidden end end
 
@@ -20,6 +21,7 @@ local function like_llama(types, o)
       return mlp(m, attention(m, bias, out), m.mlp_bias == 1)
     end,
     extra = o.extra or norms(o.norms or 2), once = o.once, passed = o.passed,
+    beside = o.beside or beside(), last = o.last,
   }
 end
 
@@ -43,19 +45,28 @@ like_llama({ "hunyuan_v1_dense" }, {
 like_llama({ "ernie4_5" }, { defaults = { tied = 1, head_dim = 128 }, bias = false })
 like_llama({ "internlm" }, { bias = true })
 like_llama({ "helium" }, { bias = false })
-like_llama({ "exaone4" }, { extra = function(m) return 2 * m.hidden + 2 * m.head_dim end })
-like_llama({ "olmo" }, { norms = 0, once = function() return 0 end })
+-- Norms behind attention and MLP, and of q and k.
+local behind = { "post_attention_layernorm", "post_feedforward_layernorm", "self_attn.q_norm",
+                 "self_attn.k_norm" }
+blocks.norms_behind = behind
+like_llama({ "exaone4" }, {
+  extra = function(m) return 2 * m.hidden + 2 * m.head_dim end, beside = behind,
+})
+like_llama({ "olmo" }, { norms = 0, once = function() return 0 end, beside = {} })
 like_llama({ "olmo2", "olmo3" }, {
+  beside = behind,
   extra = function(m) return 2 * m.hidden + (m.heads + m.kv_heads) * m.head_dim end,
 })
 like_llama({ "cohere" }, {
-  defaults = { tied = 1 },
+  defaults = { tied = 1 }, beside = { "input_layernorm" },
   extra = function(m)
     local qk = m.config.use_qk_norm and (m.heads + m.kv_heads) * m.head_dim or 0
     return m.hidden + qk
   end,
 })
-like_llama({ "cohere2" }, { defaults = { tied = 1 }, norms = 1 })
+like_llama({ "cohere2" }, {
+  defaults = { tied = 1 }, norms = 1, beside = { "input_layernorm" },
+})
 like_llama({ "stablelm", "stablelm_epoch" }, {
   block = function(m)
     return mlp(m, attention(m, m.config.use_qkv_bias and true or false, false), false)
@@ -65,12 +76,18 @@ like_llama({ "stablelm", "stablelm_epoch" }, {
     return (m.config.use_parallel_residual and 2 or 4) * m.hidden + qk
   end,
   once = function(m) return 2 * m.hidden end,
+  beside = function(m)
+    return m.config.use_parallel_residual and { "input_layernorm" } or beside()
+  end,
 })
 like_llama({ "orion" }, { norms = 4, once = function(m) return 2 * m.hidden end })
 like_llama({ "eurobert" }, { defaults = { head_dim = 64 } })
-like_llama({ "vaultgemma" }, { defaults = { tied = 1, head_dim = 256 } })
+like_llama({ "vaultgemma" }, {
+  defaults = { tied = 1, head_dim = 256 },
+  beside = { "input_layernorm", "pre_feedforward_layernorm" },
+})
 like_llama({ "bitnet" }, {
-  defaults = { tied = 1 },
+  defaults = { tied = 1 }, beside = beside("self_attn.attn_sub_norm", "mlp.ffn_sub_norm"),
   extra = function(m) return 3 * m.hidden + m.intermediate end,
 })
 
@@ -87,8 +104,11 @@ local function mlp_bias(m) return m.mlp_bias == 1 end
 like_llama({ "arcee" }, { block = ungated(mlp_bias) })
 like_llama({ "nemotron" }, { block = ungated(mlp_bias), norms = 4,
                              once = function(m) return 2 * m.hidden end })
+local apertus = { "attention_layernorm", "feedforward_layernorm", "self_attn.q_norm",
+                  "self_attn.k_norm" }
+blocks.apertus_norms = apertus
 like_llama({ "apertus" }, {
-  block = ungated(),
+  block = ungated(), beside = apertus,
   extra = function(m) return 2 * m.hidden + 2 * m.head_dim + 4 end,
 })
 
@@ -107,11 +127,13 @@ local function glm(m)
 end
 blocks.glm = glm
 like_llama({ "glm" }, { block = glm, defaults = { attention_bias = 1 } })
-like_llama({ "glm4" }, { block = glm, norms = 4 })
+like_llama({ "glm4" }, {
+  block = glm, norms = 4, beside = beside("post_self_attn_layernorm", "post_mlp_layernorm"),
+})
 
 -- MLA with a dense MLP.
 like_llama({ "minicpm3" }, {
-  defaults = { tied = 1 },
+  defaults = { tied = 1 }, beside = beside(blocks.beside_mla("self_attn")),
   block = function(m) return mlp(m, blocks.mla(m), false) end,
   extra = function(m) return 2 * m.hidden + blocks.mla_extra(m) end,
 })
@@ -151,7 +173,7 @@ like_llama({ "baichuan" }, {
 })
 -- Each head of keys and values behind its heads of q; w1 is gate (modeling_internlm2.py).
 like_llama({ "internlm2" }, {
-  head = "output", embedding = "model.tok_embeddings",
+  head = "output", embedding = "model.tok_embeddings", beside = { "attention_norm", "ffn_norm" },
   block = packed { qkv = "attention.wqkv", turns = by_key_head, o = "attention.wo",
                    up = "feed_forward.w3", gate = "feed_forward.w1", down = "feed_forward.w2",
                    bias = function(m) return m.config.bias == true end,
@@ -161,6 +183,7 @@ like_llama({ "internlm2" }, {
 -- THUDM/LongAlign).
 like_llama({ "chatglm" }, {
   headed = true, -- ChatGLMModel too has an lm_head
+  last = "final_layernorm",
   prefix = "transformer.encoder.", head = "transformer.output_layer",
   embedding = "transformer.embedding.word_embeddings",
   names = { layers = "num_layers", vocab = "padded_vocab_size", intermediate = "ffn_hidden_size",
@@ -178,6 +201,7 @@ family {
   types = { "qwen" }, -- the first; its intermediate_size counts both halves; w2 is gate
                       -- (modeling_qwen.py of QwenLM/Qwen-Audio)
   names = { head_dim = "kv_channels" },
+  beside = { "ln_1", "ln_2" }, last = "ln_f",
   prefix = "transformer.", blocks = "h", embedding = "transformer.wte", head = "lm_head",
   block = function(m)
     local q, half = m.heads * m.head_dim, m.intermediate // 2
@@ -195,6 +219,7 @@ family {
 family {
   types = { "exaone" },
   names = { layers = "num_layers" },
+  beside = { "ln_1", "ln_2" }, last = "ln_f",
   prefix = "transformer.", blocks = "h", embedding = "transformer.wte", head = "lm_head",
   block = function(m)
     local q, kv, f = m.heads * m.head_dim, m.kv_heads * m.head_dim, m.intermediate
@@ -215,6 +240,7 @@ family {
                            -- gate's (phi3_small.py of vLLM)
   names = { intermediate = "ff_intermediate_size" },
   defaults = { tied = 1 },
+  beside = beside(), last = "final_layernorm",
   prefix = "model.", head = "lm_head",
   block = packed { qkv = "self_attn.query_key_value", o = "self_attn.dense",
                    turns = by_key_head, gate_up = "mlp.up_proj", alternate = true,
@@ -224,6 +250,7 @@ family {
 }
 family {
   types = { "phi3_v", "phi4mm" }, -- with towers for images, and sound
+  beside = beside(),
   prefix = "model.", head = "lm_head",
   block = packed { qkv = "self_attn.qkv_proj", o = "self_attn.o_proj",
                    gate_up = "mlp.gate_up_proj", down = "mlp.down_proj" },
@@ -240,6 +267,7 @@ family {
 
 family {
   types = { "gpt_neox" },
+  beside = beside(), last = "final_layer_norm",
   prefix = "gpt_neox.", embedding = "gpt_neox.embed_in", head = "embed_out",
   block = packed { qkv = "attention.query_key_value", turns = by_head, o = "attention.dense",
                    up = "mlp.dense_h_to_4h", down = "mlp.dense_4h_to_h", bias = yes,
@@ -251,6 +279,14 @@ family {
   names = { heads = "n_head", layers = "n_layer", kv_heads = "num_kv_heads",
             intermediate = "ffn_hidden_size" },
   defaults = { tied = 1, intermediate = 1 },
+  beside = function(m)
+    local c = m.config
+    if c.new_decoder_architecture and number(c.num_ln_in_parallel_attn, 2) == 2 then
+      return { "ln_attn", "ln_mlp" }
+    end
+    return c.parallel_attn == false and beside() or { "input_layernorm" }
+  end,
+  last = "ln_f",
   prefix = "transformer.", blocks = "h", embedding = "transformer.word_embeddings",
   head = "lm_head",
   block = function(m)
@@ -284,6 +320,7 @@ like_llama({ "starcoder2" }, {
   norms = 4, once = function(m) return 2 * m.hidden end,
 })
 like_llama({ "phi" }, {
+  beside = { "input_layernorm" }, last = "final_layernorm",
   block = function(m)
     local list = attention(m, true)
     list[4] = linear("o", "o", "self_attn.dense", m.hidden, m.heads * m.head_dim, true)
@@ -296,6 +333,12 @@ family {
   types = { "opt" },
   names = { intermediate = "ffn_dim" },
   defaults = { tied = 1 },
+  beside = { "self_attn_layer_norm", "final_layer_norm" },
+  last = function(m) -- of the one with norms behind attention and MLP none
+    local c = m.config
+    return c.do_layer_norm_before ~= false and not c._remove_final_layer_norm
+      and "final_layer_norm"
+  end,
   prefix = "model.decoder.", head = "lm_head",
   block = function(m)
     local h, f, bias = m.hidden, m.intermediate, m.config.enable_bias ~= false
@@ -317,6 +360,7 @@ family {
   types = { "bloom" },
   names = { hidden = "n_embed", layers = "n_layer", heads = "n_head" },
   defaults = { tied = 1, intermediate = 1 },
+  beside = beside(), last = "ln_f",
   prefix = "transformer.", blocks = "h", embedding = "transformer.word_embeddings",
   head = "lm_head",
   block = function(m)
@@ -335,6 +379,7 @@ family {
   types = { "mpt" },
   names = { hidden = "d_model", layers = "n_layers", heads = "n_heads" },
   defaults = { tied = 1, intermediate = 1 },
+  beside = { "norm_1", "norm_2" }, last = "norm_f",
   prefix = "transformer.", blocks = "blocks", embedding = "transformer.wte", head = "lm_head",
   block = function(m)
     local h, f = m.hidden, number(m.config.expansion_ratio, 4) * m.hidden
@@ -350,6 +395,7 @@ family {
   types = { "gptj", "codegen" },
   names = { hidden = "n_embd", layers = "n_layer", heads = "n_head", intermediate = "n_inner" },
   defaults = { intermediate = 1 },
+  beside = { "ln_1" }, last = "ln_f",
   prefix = "transformer.", blocks = "h", embedding = "transformer.wte", head = "lm_head",
   block = function(m)
     local h = m.hidden
@@ -373,6 +419,7 @@ family {
   types = { "gpt_bigcode" },
   names = { hidden = "n_embd", layers = "n_layer", heads = "n_head", intermediate = "n_inner" },
   defaults = { tied = 1, intermediate = 1 },
+  beside = { "ln_1", "ln_2" }, last = "ln_f",
   prefix = "transformer.", blocks = "h", embedding = "transformer.wte", head = "lm_head",
   block = function(m)
     local h, f = m.hidden, number(m.config.n_inner, 4 * m.hidden)
@@ -393,6 +440,7 @@ family {
 }
 family {
   types = { "persimmon" },
+  beside = beside(), last = "final_layernorm",
   prefix = "model.", head = "lm_head",
   block = packed { qkv = "self_attn.query_key_value", turns = by_head, o = "self_attn.dense",
                    up = "mlp.dense_h_to_4h", down = "mlp.dense_4h_to_h", bias = yes,

@@ -25,6 +25,7 @@ end
 family { -- its matrices have biases, its norms too
   types = { "bert" },
   defaults = { heads = 12, vocab = 30522, tied = 1 },
+  beside = { "attention.output.LayerNorm", "output.LayerNorm" }, last = false,
   prefix = "encoder.", blocks = "layer", embedding = "embeddings.word_embeddings",
   head = "cls.predictions.decoder",
   block = bert,
@@ -48,6 +49,7 @@ family { -- its matrices have biases, its norms too
 family {
   types = { "roberta", "xlm-roberta", "camembert", "ernie" },
   defaults = { tied = 1 },
+  beside = { "attention.output.LayerNorm", "output.LayerNorm" }, last = false,
   prefix = "encoder.", blocks = "layer", embedding = "embeddings.word_embeddings",
   head = "lm_head.decoder",
   block = bert, extra = function(m) return 4 * m.hidden end, once = bert_once,
@@ -55,6 +57,7 @@ family {
 family {
   types = { "new" }, -- GTE; thirds, and up before gate (class NewModel of its modeling.py)
   defaults = { tied = 1 },
+  beside = { "attn_ln", "mlp_ln" }, last = false,
   prefix = "encoder.", blocks = "layer", embedding = "embeddings.word_embeddings",
   head = "lm_head.decoder",
   block = function(m)
@@ -76,6 +79,8 @@ family {
 family {
   types = { "modernbert" },
   defaults = { tied = 1 },
+  beside = { "mlp_norm", { of = "later", "attn_norm" } },
+  last = "final_norm",
   prefix = "model.", embedding = "model.embeddings.tok_embeddings", head = "decoder",
   block = function(m)
     local h, f = m.hidden, m.intermediate
@@ -93,6 +98,7 @@ family {
   types = { "distilbert" },
   names = { hidden = "dim", heads = "n_heads", layers = "n_layers", intermediate = "hidden_dim" },
   defaults = { tied = 1 },
+  beside = { "sa_layer_norm", "output_layer_norm" }, last = false,
   prefix = "transformer.", blocks = "layer", embedding = "embeddings.word_embeddings",
   head = "vocab_projector",
   block = function(m)
@@ -114,6 +120,7 @@ family {
   types = { "nomic_bert" },
   names = { hidden = "n_embd", heads = "n_head", layers = "n_layer", intermediate = "n_inner" },
   defaults = { tied = 1 },
+  beside = { "norm1", "norm2" }, last = false,
   prefix = "encoder.", embedding = "embeddings.word_embeddings", head = "cls.predictions.decoder",
   block = function(m)
     local h, f = m.hidden, m.intermediate

@@ -3,6 +3,7 @@
 local linear, attention, mlp = blocks.linear, blocks.attention, blocks.mlp
 local experts, mlp_of, sparse = blocks.experts, blocks.mlp_of, blocks.sparse
 local number, first, join, contains = blocks.number, blocks.first, blocks.join, blocks.contains
+local beside, beside_qk, routed = blocks.beside, blocks.beside_qk, blocks.beside_experts
 
 -- Experts' numbers in every spelling: how many there are, how many a token uses, their width.
 local function sizes(m)
@@ -68,6 +69,7 @@ local usual = { gate = "gate_proj", up = "up_proj", down = "down_proj" }
 local w = { path = "block_sparse_moe", gate = "w1", up = "w3", down = "w2" }
 family {
   types = { "mixtral" },
+  beside = beside(routed("block_sparse_moe.gate")),
   prefix = "model.", head = "lm_head",
   block = function(m) return join(attention(m, false, false), moe(m, w)) end,
   extra = function(m) return 2 * m.hidden + router(m) end,
@@ -76,6 +78,7 @@ family {
 }
 family {
   types = { "minimax_m2" },
+  beside = beside(routed("block_sparse_moe.gate")),
   prefix = "model.", head = "lm_head",
   block = function(m) return join(attention(m, false, false), moe(m, w)) end,
   extra = function(m)
@@ -85,6 +88,7 @@ family {
 family {
   types = { "phimoe" },
   defaults = { attention_bias = 1 },
+  beside = beside(routed("block_sparse_moe.gate")),
   prefix = "model.", head = "lm_head",
   block = function(m)
     local bias = m.attention_bias == 1
@@ -132,6 +136,7 @@ end
 local qwen3 = qwen3_moe()
 family {
   types = { "qwen3_moe" },
+  beside = beside_qk(routed("mlp.gate")),
   prefix = "model.", head = "lm_head",
   block = qwen3.block, extra = qwen3.extra,
   gguf = { architecture = "qwen3moe", experts = true, model = blocks.gguf_model,
@@ -141,11 +146,13 @@ local vl = qwen3_moe { transposed = true }
 family { -- of Qwen3-VL; experts lie as [in, out]
   types = { "qwen3_vl_moe_text" },
   defaults = { head_dim = 128 },
+  beside = beside_qk(routed("mlp.gate")),
   prefix = "model.", head = "lm_head",
   block = vl.block, extra = vl.extra,
 }
 family {
   types = { "qwen2_moe" },
+  beside = beside(routed("mlp.gate"), { of = "shared_up", "mlp.shared_expert_gate" }),
   prefix = "model.", head = "lm_head",
   block = function(m)
     return sparse(m, qwen_dense(m), attention(m, m.config.qkv_bias ~= false, false),
@@ -167,6 +174,10 @@ family {
 }
 family {
   types = { "olmoe", "flex_olmo" },
+  beside = function(m)
+    if m.root.model_type == "olmoe" then return beside_qk(routed("mlp.gate")) end
+    return join(blocks.norms_behind, { routed("mlp.gate") })
+  end,
   gguf = { architecture = "olmoe", experts = true, model = blocks.gguf_model,
            block = gguf_experts("mlp", usual, "gate") },
   prefix = "model.", head = "lm_head",
@@ -200,6 +211,7 @@ local function deepseek(types, o)
   family {
     types = types, names = o.names, defaults = o.defaults,
     prefix = "model.", head = "lm_head", gguf = o.gguf,
+    beside = (o.qk and beside_qk or beside)(routed("mlp.gate"), blocks.beside_mla("self_attn")),
     block = function(m)
       return sparse(m, first_dense(m), o.attention(m),
                     function() return mlp(m, {}, false) end,
@@ -234,6 +246,7 @@ local function owns_indexer(m)
 end
 family {
   types = { "glm_moe_dsa" },
+  beside = beside(routed("mlp.gate"), blocks.beside_mla("self_attn")),
   prefix = "model.", head = "lm_head",
   block = function(m)
     local dense, owns = first_dense(m), owns_indexer(m)
@@ -265,16 +278,17 @@ deepseek({ "glm4_moe", "glm4v_moe_text" }, {
   attention = heads_with_norms,
   extra = function(m) return m.config.use_qk_norm and qk_norms(m) or 0 end,
 })
-deepseek({ "dots1" }, { attention = heads_with_norms, extra = qk_norms })
+deepseek({ "dots1" }, { attention = heads_with_norms, extra = qk_norms, qk = true })
 deepseek({ "solar_open" }, {
   defaults = { intermediate = 1 }, attention = heads_with_norms, extra = function() return 0 end,
 })
-deepseek({ "exaone_moe" }, { attention = heads_with_norms, extra = qk_norms })
+deepseek({ "exaone_moe" }, { attention = heads_with_norms, extra = qk_norms, qk = true })
 
 -- Ernie: its own spellings, one run of sparse layers.
 family {
   types = { "ernie4_5_moe" },
   defaults = { tied = 1 },
+  beside = beside(routed("mlp.gate")),
   prefix = "model.", head = "lm_head",
   block = function(m)
     local c = m.config
@@ -293,6 +307,7 @@ family {
 family {
   types = { "hunyuan_v1_moe", "hunyuan" },
   defaults = { tied = 1 },
+  beside = beside(routed("mlp.gate.wg")),
   prefix = "model.", head = "lm_head",
   block = function(m)
     local bias = m.attention_bias == 1
@@ -309,6 +324,7 @@ deepseek({ "mistral4" }, { attention = blocks.mla, extra = blocks.mla_extra, cor
 -- AFMoE (Trinity): four norms, a gate on attention's output.
 family {
   types = { "afmoe" },
+  beside = beside_qk("pre_mlp_layernorm", "post_mlp_layernorm", routed("mlp.router.gate")),
   prefix = "model.", head = "lm_head",
   block = function(m)
     local c, rows = m.config, sizes(m).rows
@@ -328,6 +344,7 @@ family {
 -- Hunyuan 3: a shared MLP as wide as one expert.
 family {
   types = { "hy_v3" },
+  beside = beside_qk(routed("mlp.router.gate")),
   prefix = "model.", head = "lm_head",
   block = function(m)
     return sparse(m, first_dense(m), attention(m, false, false),
@@ -341,6 +358,7 @@ family {
 -- MiniMax-01 and M1: attention of linear cost in most layers.
 family {
   types = { "minimax", "minimax_text_01", "minimax_m1", "MiniMaxText01", "MiniMaxM1" },
+  beside = beside(routed("block_sparse_moe.gate"), { of = "attn_gate", "self_attn.norm" }),
   prefix = "model.", head = "lm_head",
   block = function(m)
     local c, d = m.config, m.heads * m.head_dim

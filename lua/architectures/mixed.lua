@@ -3,6 +3,7 @@
 local linear, attention, mlp = blocks.linear, blocks.attention, blocks.mlp
 local mlp_of, number, first, join = blocks.mlp_of, blocks.number, blocks.first, blocks.join
 local moe, shared, router = blocks.moe, blocks.shared, blocks.router
+local beside, routed = blocks.beside, blocks.beside_experts
 
 -- ---- Qwen3-Next and Qwen3.5: three layers of a gated delta net, then one of attention ----
 
@@ -55,7 +56,10 @@ end
 local function qwen_family(types, prefix, o)
   local f = qwen_next(o)
   family { types = types, defaults = { head_dim = 256, intermediate = o.experts and 1 or nil },
-           prefix = prefix, head = "lm_head", block = f.block, extra = f.extra }
+           prefix = prefix, head = "lm_head", block = f.block, extra = f.extra,
+           beside = beside({ of = "q", "self_attn.q_norm", "self_attn.k_norm" },
+                           { of = "delta_out", "linear_attn.norm" }, routed("mlp.gate"),
+                           { of = "shared_up", "mlp.shared_expert_gate" }) }
 end
 qwen_family({ "qwen3_next" }, "model.", { experts = true, dense = true, fused = true })
 qwen_family({ "qwen3_5_text" }, "model.", {})
@@ -123,6 +127,9 @@ end
 family {
   types = { "gemma4_text", "gemma4_unified_text" },
   defaults = { tied = 1, head_dim = 256 },
+  beside = beside("pre_feedforward_layernorm", "post_feedforward_layernorm", "self_attn.q_norm",
+                  { of = "k", "self_attn.k_norm" }, { of = "layer_gate",
+                  "post_per_layer_input_norm" }, routed("router.proj")),
   prefix = "model.", head = "lm_head",
   block = function(m)
     local kinds, names = gemma4_kinds(m)
@@ -217,6 +224,8 @@ end
 family {
   types = { "nemotron_h" },
   names = { layers = "layers_block_type" },
+  beside = { "norm", { of = "ssm_in", "mixer.norm" }, routed("mixer.gate") },
+  last = "norm_f",
   prefix = "backbone.", embedding = "backbone.embeddings", head = "lm_head",
   block = function(m)
     local bias = m.mlp_bias == 1
@@ -242,6 +251,7 @@ family {
 family {
   types = { "granitemoehybrid" },
   defaults = { tied = 1 },
+  beside = beside(routed("block_sparse_moe.router.layer"), { of = "ssm_in", "mamba.norm" }),
   prefix = "model.", head = "lm_head",
   block = function(m)
     local c, bias = m.config, m.attention_bias == 1
@@ -275,6 +285,7 @@ family {
 -- Falcon-H1: attention and Mamba-2 side by side in every block.
 family {
   types = { "falcon_h1" },
+  beside = { "input_layernorm", "pre_ff_layernorm" }, last = "final_layernorm",
   prefix = "model.", head = "lm_head",
   block = function(m)
     local c, s = m.config, ssm_sizes(m)
@@ -296,6 +307,8 @@ family {
 -- Bamba: Mamba-2 but for the layers that the config lists.
 family {
   types = { "bamba" },
+  beside = { "input_layernorm", "pre_ff_layernorm", { of = "ssm_in", "mamba.norm" } },
+  last = "final_layernorm",
   prefix = "model.", head = "lm_head",
   block = function(m)
     local bias = m.attention_bias == 1
@@ -317,6 +330,9 @@ family {
 -- Jamba: Mamba-1, whose narrow projections (x_proj, dt_proj) stay as they are, and attention.
 family {
   types = { "jamba" },
+  beside = { "input_layernorm", "pre_ff_layernorm", routed("feed_forward.router"),
+             { of = "ssm_in", "mamba.dt_layernorm", "mamba.b_layernorm", "mamba.c_layernorm" } },
+  last = "final_layernorm",
   prefix = "model.", head = "lm_head",
   block = function(m)
     local c = m.config
@@ -375,9 +391,12 @@ local function lfm2_extra(m, router_weights)
            full_attention_sparse = full + router_weights }
 end
 local w = { gate = "w1", up = "w3", down = "w2" }
+local lfm2_beside = { "operator_norm", "ffn_norm",
+                      { of = "q", "self_attn.q_layernorm", "self_attn.k_layernorm" } }
 family {
   types = { "lfm2" },
   defaults = { tied = 1 },
+  beside = lfm2_beside, last = "embedding_norm",
   prefix = "model.", head = "lm_head",
   block = function(m)
     local c, rows, kind = m.config, m.intermediate, {}
@@ -400,6 +419,7 @@ family {
 family {
   types = { "lfm2_moe" },
   defaults = { tied = 1 },
+  beside = join(lfm2_beside, { routed("feed_forward.gate") }), last = "embedding_norm",
   prefix = "model.", head = "lm_head",
   block = function(m)
     local kind, dense = {}, number(m.config.num_dense_layers, 0)
@@ -422,6 +442,7 @@ family {
   types = { "mamba2" },
   names = { heads = "num_heads" },
   defaults = { intermediate = 1 },
+  beside = { "norm", "mixer.norm" }, last = "norm_f",
   prefix = "backbone.", embedding = "backbone.embeddings", head = "lm_head",
   block = function(m) return blocks.mamba2(m, ssm_sizes(m), "mixer.", m.config.use_bias) end,
   extra = function(m) return m.hidden + blocks.mamba2_extra(ssm_sizes(m)) end,
@@ -437,6 +458,7 @@ local function kda_sizes(c)
 end
 family {
   types = { "kimi_linear" },
+  beside = beside(routed("block_sparse_moe.gate"), blocks.beside_mla("self_attn")),
   prefix = "model.", head = "lm_head",
   block = function(m)
     local c, s, dense = m.config, blocks.expert_sizes(m), blocks.first_dense(m)

@@ -5,6 +5,8 @@ local mlp_of, number, first, join = blocks.mlp_of, blocks.number, blocks.first, 
 local moe, shared, router, sparse = blocks.moe, blocks.shared, blocks.router, blocks.sparse
 local like_llama, deepseek, by_kind = blocks.like_llama, blocks.deepseek, blocks.by_kind
 local first_dense = blocks.first_dense
+local beside, beside_qk, routed = blocks.beside, blocks.beside_qk, blocks.beside_experts
+local latent = function() return blocks.beside_mla("self_attn") end
 
 local function qk_norms(m) return 2 * m.head_dim end
 local function listed(list, i) return type(list) == "table" and list[i + 1] or nil end
@@ -17,15 +19,17 @@ like_llama({ "hyperclovax" }, {
 })
 like_llama({ "granite_swa" }, {
   defaults = { tied = 1 }, extra = function(m) return 2 * m.hidden + m.heads end,
+  beside = beside("self_attn.sinks"),
 })
 like_llama({ "diffllama" }, { extra = function(m) return 2 * m.hidden + 4 * m.head_dim end })
 like_llama({ "doge" }, {
+  beside = beside_qk(),
   extra = function(m)
     return 4 * m.hidden + 2 * m.head_dim + m.kv_heads + m.kv_heads * m.kv_heads * m.head_dim
   end,
 })
 like_llama({ "apertus1p5_text" }, {
-  block = blocks.ungated(),
+  block = blocks.ungated(), beside = blocks.apertus_norms,
   extra = function(m) return 2 * m.hidden + 2 * m.head_dim + 2 end,
 })
 like_llama({ "jais2" }, {
@@ -39,10 +43,10 @@ like_llama({ "nanochat" }, {
                   m.intermediate, { names = { gate = false, up = "fc1", down = "fc2" },
                                     group = "up" })
   end,
-  norms = 0, once = function() return 0 end,
+  norms = 0, once = function() return 0 end, beside = {},
 })
 like_llama({ "youtu" }, {
-  defaults = { tied = 1 },
+  defaults = { tied = 1 }, beside = beside(latent()),
   block = function(m) return mlp(m, blocks.mla(m), m.mlp_bias == 1) end,
   extra = function(m) return 2 * m.hidden + blocks.mla_extra(m) end,
 })
@@ -55,6 +59,7 @@ local function dense_mlp(m) return function() return mlp(m, {}, m.mlp_bias == 1)
 deepseek({ "sarvam_mla" }, { attention = blocks.mla, extra = blocks.mla_extra })
 family {
   types = { "axk1" }, -- a norm behind the MLP of sparse blocks
+  beside = beside({ of = "expert_up", "mlp.gate", "post_mlp_layernorm" }, latent()),
   prefix = "model.", head = "lm_head",
   block = function(m)
     local rows = number(m.config.n_shared_experts, 0) * blocks.expert_sizes(m).rows
@@ -66,6 +71,7 @@ family {
 }
 family {
   types = { "mellum" },
+  beside = beside_qk(routed("mlp.gate")),
   prefix = "model.", head = "lm_head",
   block = function(m)
     return sparse(m, first_dense(m), plain(m), dense_mlp(m), function() return moe(m) end)
@@ -74,6 +80,7 @@ family {
 }
 family {
   types = { "flint" },
+  beside = beside_qk(routed("mlp.gate")),
   prefix = "model.", head = "lm_head",
   block = function(m)
     local rows = number(m.config.shared_expert_intermediate_size, 0)
@@ -86,6 +93,7 @@ family {
 family {
   types = { "kolibri1" },
   defaults = { intermediate = 1 },
+  beside = beside_qk("post_attn_norm", "post_ffn_norm", "mlp.gate"),
   prefix = "model.", head = "lm_head",
   block = function(m)
     local rows = number(m.config.shared_expert_intermediate_size, 0)
@@ -96,6 +104,7 @@ family {
 family {
   types = { "cohere2_moe" },
   defaults = { tied = 1 },
+  beside = { "input_layernorm", routed("mlp.gate") },
   prefix = "model.", head = "lm_head",
   block = function(m)
     local rows = number(m.config.num_shared_experts, 0) * blocks.expert_sizes(m).rows
@@ -108,6 +117,7 @@ family {
 -- Sarvam: Ling's attention in one matrix, DeepSeek's experts.
 family {
   types = { "sarvam_moe" },
+  beside = beside(routed("mlp.gate")),
   prefix = "model.", embedding = "model.word_embeddings", head = "lm_head",
   block = function(m)
     local c, q, kv = m.config, m.heads * m.head_dim, m.kv_heads * m.head_dim
@@ -129,6 +139,7 @@ family {
 -- Laguna: a gate a head (or an element) on attention's output; layers differ in their heads.
 family {
   types = { "laguna" },
+  beside = beside_qk(routed("mlp.gate")),
   prefix = "model.", head = "lm_head",
   block = function(m)
     local c, dense, kind = m.config, first_dense(m), {}
@@ -171,6 +182,7 @@ family {
 -- they attend to by an indexer.
 family {
   types = { "minimax_m3_vl_text", "minimax_m3" },
+  beside = beside_qk(routed("mlp.gate")),
   prefix = "model.", head = "lm_head",
   block = function(m)
     local c = m.config
@@ -192,6 +204,7 @@ family {
 -- Granite with windows and sinks: experts under either of two names.
 family {
   types = { "granitemoe_swa" },
+  beside = beside("self_attn.sinks", "block_sparse_moe.router"),
   prefix = "model.", head = "lm_head",
   block = function(m)
     local path = "block_sparse_moe."
@@ -204,6 +217,7 @@ family {
 -- Aria: experts as [in, out], gate and up behind one another.
 family {
   types = { "aria_text" },
+  beside = beside("mlp.router"),
   prefix = "model.", head = "lm_head",
   block = function(m)
     local rows = m.intermediate
@@ -220,6 +234,8 @@ family {
 -- A delta net whose q, k, v and gate are linears of their own (OLMo Hybrid).
 family {
   types = { "olmo_hybrid" },
+  beside = { { of = "q", "self_attn.q_norm", "self_attn.k_norm", "post_feedforward_layernorm" },
+             { of = "delta_out", "attention_layer_norm", "linear_attn.o_norm" } },
   prefix = "model.", head = "lm_head",
   block = function(m)
     local c = m.config
@@ -256,6 +272,8 @@ family {
 family {
   types = { "lfm3" },
   defaults = { tied = 1 },
+  beside = { "operator_norm", "ffn_norm", { of = "q", "self_attn.q_norm", "self_attn.k_norm" } },
+  last = "embedding_norm",
   prefix = "model.", head = "lm_head",
   block = function(m)
     local rest = mlp_of(m, {}, "feed_forward.", m.intermediate,
@@ -287,6 +305,8 @@ family {
 -- Ling 3: delta attention, MLA in every so many layers.
 family {
   types = { "bailing_hybrid" },
+  beside = beside(routed("mlp.gate"), { of = "delta_f", "attention.o_norm" },
+                  blocks.beside_mla("attention")),
   prefix = "model.", embedding = "model.word_embeddings", head = "lm_head",
   block = function(m)
     local c, dense, kind = m.config, first_dense(m), {}
@@ -329,6 +349,7 @@ family {
 -- Hunyuan 4: sparse MLA with a gate on its output, streams of residuals, DeepSeek's experts.
 family {
   types = { "hy_v4" },
+  beside = beside(routed("mlp.gate"), latent()),
   prefix = "model.", head = "lm_head",
   block = function(m)
     local c, dense, kind = m.config, first_dense(m), {}
@@ -373,6 +394,7 @@ family {
 -- Inkling: short convolutions beside keys, values and what blocks give; places by a linear.
 family {
   types = { "inkling_text" },
+  beside = beside_qk({ of = "expert_up", "mlp.gate", "mlp.gate.global_scale" }),
   prefix = "model.", head = "lm_head",
   block = function(m)
     local c, dense, kind = m.config, first_dense(m), {}
@@ -428,6 +450,8 @@ family {
 family {
   types = { "lara_mini" },
   defaults = { intermediate = 1 },
+  beside = beside(routed("mlp.gate"), { of = "q", "self_attn.q_norm", "self_attn.k_norm" },
+                  { of = "ssm_out", "linear_attn.out_norm" }),
   prefix = "model.", head = "lm_head",
   block = function(m)
     local c = m.config
@@ -487,6 +511,7 @@ local function dots_names(m)
 end
 family {
   types = { "dots3_note_text" },
+  beside = beside(routed("mlp.gate"), latent()),
   prefix = "model.", head = "lm_head",
   block = function(m)
     local names, of = dots_names(m)
@@ -515,6 +540,7 @@ family {
 family {
   types = { "recurrent_gemma" },
   defaults = { tied = 1, head_dim = 256 },
+  beside = { "temporal_pre_norm", "channel_pre_norm" }, last = "final_norm",
   prefix = "model.", head = "lm_head",
   block = function(m)
     local c = m.config
@@ -555,6 +581,7 @@ family {
 -- Phi-4 multimodal: Phi-3's blocks; towers and adapters stand beside them.
 family {
   types = { "phi4_multimodal", "phi4mm" },
+  beside = beside(),
   prefix = "model.", head = "lm_head",
   block = function(m)
     local q, kv, f = m.heads * m.head_dim, m.kv_heads * m.head_dim, m.intermediate

@@ -9,6 +9,7 @@ local function qk_norms(m) return 2 * m.head_dim end
 -- DeepSeek's first: experts beside plain attention.
 family {
   types = { "deepseek" },
+  beside = blocks.beside(blocks.beside_experts("mlp.gate")),
   prefix = "model.", head = "lm_head",
   block = function(m)
     local bias, rows = m.attention_bias == 1, blocks.expert_sizes(m).rows
@@ -25,6 +26,7 @@ family {
 -- Ling and Ring; q|k|v one behind another (modeling_bailing_moe.py of inclusionAI/Ming).
 family {
   types = { "bailing_moe", "bailing_moe_v2" },
+  beside = blocks.beside(blocks.beside_experts("mlp.gate")),
   prefix = "model.", embedding = "model.word_embeddings", head = "lm_head",
   block = function(m)
     local c, q, kv = m.config, m.heads * m.head_dim, m.kv_heads * m.head_dim
@@ -49,6 +51,7 @@ family {
 -- Arctic: experts and, beside them, a small MLP for every token.
 family {
   types = { "arctic" },
+  beside = blocks.beside(blocks.beside_experts("block_sparse_moe.gate")),
   prefix = "model.", head = "lm_head",
   block = function(m)
     local step = number(m.config.moe_layer_frequency, 2)
@@ -89,6 +92,8 @@ family {
 family {
   types = { "longcat_flash" },
   names = { layers = "num_layers", intermediate = "ffn_hidden_size" },
+  beside = { "input_layernorm.0", "input_layernorm.1", "post_attention_layernorm.0",
+             "post_attention_layernorm.1", "mlp.router.classifier" },
   prefix = "model.", head = "lm_head",
   block = function(m)
     local c, list = m.config, {}
@@ -117,6 +122,7 @@ end
 family {
   types = { "nemotron-nas", "deci", "decilm" },
   defaults = { intermediate = 1 },
+  beside = { { of = "q", "input_layernorm" }, { of = "up", "post_attention_layernorm" } },
   prefix = "model.", head = "lm_head",
   block = function(m)
     local layers, kind = {}, {}
@@ -149,6 +155,9 @@ family {
   types = { "gemma3n_text" },
   names = { intermediate = "intermediate_size.1" },
   defaults = { tied = 1, head_dim = 256 },
+  beside = blocks.beside("pre_feedforward_layernorm", "post_feedforward_layernorm",
+                         "post_per_layer_input_norm", "self_attn.q_norm",
+                         "laurel.post_laurel_norm", "altup.router_norm", "altup.modality_router"),
   prefix = "model.", head = "lm_head",
   block = function(m)
     local c = m.config

@@ -7,6 +7,7 @@ family {
   types = { "mamba", "falcon_mamba" },
   names = { hidden = "hidden_size" },
   defaults = { heads = 1, intermediate = 1, tied = 1 },
+  beside = { "norm" }, last = "norm_f",
   prefix = "backbone.", embedding = "backbone.embeddings", head = "lm_head",
   block = function(m)
     local inner, bias = number(m.config.expand, 2) * m.hidden, m.config.use_bias and true or false
@@ -29,6 +30,8 @@ family {
   types = { "xlstm" },
   names = { heads = "num_heads" },
   defaults = { intermediate = 1 },
+  beside = { "norm_mlstm", "norm_ffn", "mlstm_layer.multihead_norm" },
+  last = function(m) return m.config.add_out_norm ~= false and "out_norm" end,
   prefix = "backbone.", blocks = "blocks", embedding = "backbone.embeddings", head = "lm_head",
   block = function(m)
     local c, h, bias = m.config, m.hidden, m.config.use_bias and true or false
@@ -67,6 +70,7 @@ family {
 family {
   types = { "rwkv" },
   defaults = { heads = 1, intermediate = 1 },
+  beside = { "ln1", "ln2" }, last = "ln_out",
   prefix = "rwkv.", blocks = "blocks", embedding = "rwkv.embeddings", head = "head",
   block = function(m)
     local h, a = m.hidden, number(m.config.attention_hidden_size, m.hidden)
@@ -90,6 +94,8 @@ family {
   types = { "jetmoe" },
   names = { head_dim = "kv_channels", heads = "num_key_value_heads" },
   defaults = { tied = 1 },
+  beside = blocks.beside({ of = "expert_q", "self_attention.experts.router.layer" },
+                         blocks.beside_experts("mlp.router.layer")),
   prefix = "model.", head = "lm_head",
   block = function(m)
     local c, kv = m.config, m.kv_heads * m.head_dim

@@ -5,6 +5,7 @@ local experts, mlp_of, sparse, moe = blocks.experts, blocks.mlp_of, blocks.spars
 local number, first, join, contains = blocks.number, blocks.first, blocks.join, blocks.contains
 local shared, router, sizes = blocks.shared, blocks.router, blocks.expert_sizes
 local first_dense, by_kind = blocks.first_dense, blocks.by_kind
+local beside, beside_qk, routed = blocks.beside, blocks.beside_qk, blocks.beside_experts
 
 local function qk_norms(m) return 2 * m.head_dim end
 
@@ -45,6 +46,7 @@ end
 family {
   types = { "deepseek_v4" },
   names = { intermediate = "moe_intermediate_size" },
+  beside = { "attn_norm", "ffn_norm", "attn.q_norm", "ffn.gate" },
   prefix = "", embedding = "embed", head = "head",
   block = function(m)
     local names = { gate = "w1", up = "w3", down = "w2" }
@@ -80,6 +82,7 @@ family {
 family {
   types = { "gpt_oss" }, -- gate and up alternate column by column of [in, out]
   defaults = { attention_bias = 1, head_dim = 64 },
+  beside = beside("self_attn.sinks", "mlp.router"),
   prefix = "model.", head = "lm_head",
   block = function(m)
     local bias = m.attention_bias == 1
@@ -96,6 +99,7 @@ family {
 
 family {
   types = { "llama4_text" },
+  beside = beside(routed("feed_forward.router")),
   prefix = "model.", head = "lm_head",
   block = function(m)
     local c, bias = m.config, m.attention_bias == 1
@@ -126,6 +130,8 @@ family {
   types = { "dbrx" }, -- w1, v1 and w2 of all experts lie below one another; w2 is [in, out]
   names = { hidden = "d_model", layers = "n_layers", heads = "n_heads",
             kv_heads = "attn_config.kv_n_heads", intermediate = "ffn_config.ffn_hidden_size" },
+  beside = { "norm_attn_norm.norm_1", "norm_attn_norm.norm_2", "ffn.router.layer" },
+  last = "norm_f",
   prefix = "transformer.", blocks = "blocks", embedding = "transformer.wte", head = "lm_head",
   block = function(m)
     local f, path = m.config.ffn_config, "ffn.experts.mlp."
@@ -164,6 +170,7 @@ end
 blocks.granite_moe = granite_moe
 family {
   types = { "granitemoe", "granitemoeshared" },
+  beside = beside("block_sparse_moe.router.layer"),
   prefix = "model.", head = "lm_head",
   block = function(m)
     local bias = m.attention_bias == 1
@@ -177,6 +184,7 @@ family {
   types = { "step3p5", "step3p7" },
   defaults = { head_dim = 128 },
   names = { kv_heads = "num_attention_groups" },
+  beside = beside_qk(routed("moe.gate")),
   prefix = "model.", head = "lm_head",
   passed = function(m)
     local v = m.root.vision_config
@@ -236,6 +244,7 @@ family {
 -- MiMo V2: windows with heads of their own; values narrower than keys.
 family {
   types = { "mimo_v2_flash", "mimo_v2" },
+  beside = beside(routed("mlp.gate")),
   prefix = "model.", head = "lm_head",
   block = function(m)
     local c = m.config

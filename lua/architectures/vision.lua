@@ -128,6 +128,7 @@ like({ "glm4v_text", "glm46v_text" }, "glm4")
 -- Llama 3.2 Vision: some layers attend to the image alone, whose states k and v read.
 family {
   types = { "mllama", "mllama_text_model" },
+  beside = blocks.beside(),
   prefix = "language_model.model.", head = "language_model.lm_head",
   block = function(m)
     local q, kv = m.heads * m.head_dim, m.kv_heads * m.head_dim

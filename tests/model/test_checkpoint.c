@@ -121,7 +121,7 @@ Test(checkpoint, that_lacks_linears_of_its_config_says_the_first) {
   write_tensors(there);
   qp_checkpoint *c = open_checkpoint("in");
   cr_assert_str_eq(qp_checkpoint_model(c)->lacks,
-                   "tensor 'model.layers.0.self_attn.o_proj.weight' is missing, 4 in all");
+                   "tensor 'model.layers.0.self_attn.o_proj.weight' is missing, 7 in all");
   qp_checkpoint_close(c);
 }
 
@@ -142,10 +142,109 @@ Test(checkpoint, that_lacks_an_embedding_says_so_and_which_shape_is_wrong) {
     qp_checkpoint *c = open_checkpoint("in");
     cr_expect_str_eq(
         qp_checkpoint_model(c)->lacks,
-        whole ? "tensor 'model.embed_tokens.weight' is missing, 2 in all" /* and the head */
-              : "tensor 'model.layers.0.mlp.up_proj.weight' is 32 x 32, not 64 x 32, 4 in all");
+        whole ? "tensor 'model.embed_tokens.weight' is missing, 5 in all" /* and head, norms */
+              : "tensor 'model.layers.0.mlp.up_proj.weight' is 32 x 32, not 64 x 32, 7 in all");
     qp_checkpoint_close(c);
   }
+}
+
+/* Write three blocks of 'type' less one tensor, with the experts of the last two as one. */
+static void write_blocks(const char *type, const char *const *names, const char *without) {
+  pending p;
+  char config[400], name[128];
+  snprintf(
+      config, sizeof config,
+      "{\"model_type\": \"%s\", \"hidden_size\": 32, \"intermediate_size\": 64, \"head_dim\": 16,"
+      " \"num_attention_heads\": 2, \"num_hidden_layers\": 3, \"vocab_size\": 48,"
+      " \"num_experts\": 2, \"num_experts_per_tok\": 1, \"moe_intermediate_size\": 32,"
+      " \"mlp_only_layers\": [0], \"tie_word_embeddings\": true}",
+      type);
+  write_text(path("in/config.json"), config);
+  pending_begin(&p, path("in/model.safetensors"));
+  for (unsigned b = 0; b < 3; b++)
+    for (unsigned i = 0; names[i]; i++) {
+      const unsigned only = names[i][0] == '-' ? 1 : names[i][0] == '+' ? 2 : 0;
+      if (only && (only == 1) != (b == 0)) continue;
+      snprintf(name, sizeof name, "model.layers.%u.%s.weight", b, names[i] + (only > 0));
+      const unsigned rows = strstr(name, "gate_proj") || strstr(name, "up_proj") ? 64 : 32;
+      const unsigned columns = strstr(name, "down_proj") ? 64 : 32;
+      const bool square = !strstr(name, "mlp.") || strstr(name, "experts");
+      if (strcmp(name, without) != 0)
+        pending_add(&p, name, QP_TENSOR_F32, square ? 32 : rows, square ? 32 : columns,
+                    weights_of(i + 1, (square ? 32 : rows) * (square ? 32 : columns)));
+    }
+  pending_add(&p, "model.embed_tokens.weight", QP_TENSOR_F32, VOCAB, HIDDEN,
+              weights_of(9, VOCAB * HIDDEN));
+  if (strcmp(without, "model.norm.weight") != 0)
+    pending_add(&p, "model.norm.weight", QP_TENSOR_F32, 1, HIDDEN, weights_of(8, HIDDEN));
+  pending_write(&p);
+}
+
+/* '-' begins names of the first block alone, which has no experts, '+' those of the others. */
+static const char *const blocks_of_qwen[] = {"self_attn.q_proj",
+                                             "self_attn.k_proj",
+                                             "self_attn.v_proj",
+                                             "self_attn.o_proj",
+                                             "self_attn.q_norm",
+                                             "self_attn.k_norm",
+                                             "input_layernorm",
+                                             "post_attention_layernorm",
+                                             "-mlp.gate_proj",
+                                             "-mlp.up_proj",
+                                             "-mlp.down_proj",
+                                             "+mlp.gate",
+                                             "+mlp.experts.0.gate_proj",
+                                             "+mlp.experts.0.up_proj",
+                                             "+mlp.experts.0.down_proj",
+                                             "+mlp.experts.1.gate_proj",
+                                             "+mlp.experts.1.up_proj",
+                                             "+mlp.experts.1.down_proj",
+                                             NULL};
+
+Test(checkpoint, that_lacks_a_norm_or_a_router_says_which) {
+  static const char *const without[] = {
+      "",
+      "model.layers.0.input_layernorm.weight",
+      "model.layers.2.self_attn.k_norm.weight",
+      "model.layers.1.mlp.gate.weight",
+      "model.norm.weight",
+  };
+  for (unsigned i = 0; i < sizeof without / sizeof *without; i++) {
+    char right[160] = "";
+    write_blocks("qwen3_moe", blocks_of_qwen, without[i]);
+    if (i) snprintf(right, sizeof right, "tensor '%s' is missing, 1 in all", without[i]);
+    qp_checkpoint *c = open_checkpoint("in");
+    cr_expect_str_eq(qp_checkpoint_model(c)->lacks, right);
+    qp_checkpoint_close(c);
+  }
+}
+
+/* Norms that no entry names, of a family that is not described: as most of its blocks have them. */
+Test(checkpoint, of_an_unknown_family_lacks_a_norm_that_its_other_blocks_have) {
+  static const char *const names[] = {"self_attn.q_proj", "self_attn.o_proj", "some_norm", NULL};
+  for (unsigned i = 0; i < 2; i++) {
+    write_blocks("nobody_knows", names, i ? "model.layers.1.some_norm.weight" : "");
+    qp_checkpoint *c = open_checkpoint("in");
+    cr_expect(qp_checkpoint_model(c)->surveyed);
+    cr_expect_str_eq(qp_checkpoint_model(c)->lacks,
+                     i ? "tensor 'model.layers.1.some_norm.weight' is missing, 1 in all" : "");
+    qp_checkpoint_close(c);
+  }
+}
+
+Test(checkpoint, whose_embedding_has_another_name_is_read) {
+  static const char *const names[] = {"model.layers.0.self_attn.q_proj.weight", NULL};
+  pending p;
+  write_config("llama", "\"tie_word_embeddings\": true");
+  pending_begin(&p, path("in/model.safetensors"));
+  pending_add(&p, names[0], QP_TENSOR_F32, HIDDEN, HIDDEN, weights_of(1, HIDDEN * HIDDEN));
+  pending_add(&p, "other.wte.weight", QP_TENSOR_F32, VOCAB, HIDDEN, weights_of(2, VOCAB * HIDDEN));
+  pending_write(&p);
+  qp_checkpoint *c = open_checkpoint("in");
+  cr_expect_str_eq(qp_checkpoint_model(c)->embedding, "other.wte");
+  cr_expect_str_eq(qp_checkpoint_model(c)->linear[qp_checkpoint_model(c)->linears].tensor,
+                   "other.wte");
+  qp_checkpoint_close(c);
 }
 
 /* A checkpoint of 3 experts that stand one by one, but for up of the middle one; its config counts
@@ -179,7 +278,7 @@ static qp_checkpoint *open_experts(unsigned experts) {
 Test(checkpoint, that_lacks_an_expert_says_which) {
   qp_checkpoint *c = open_experts(3);
   cr_expect_str_eq(qp_checkpoint_model(c)->lacks,
-                   "tensor 'model.layers.0.mlp.experts.1.up_proj.weight' is missing, 1 in all");
+                   "tensor 'model.layers.0.mlp.experts.1.up_proj.weight' is missing, 7 in all");
   cr_expect_str_eq(qp_checkpoint_model(c)->exceeds, "");
   qp_checkpoint_close(c);
 }

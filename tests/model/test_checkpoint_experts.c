@@ -101,6 +101,19 @@ Test(checkpoint_experts, of_stacks_with_gate_and_up_behind_one_another) {
   expect_experts("model.layers.0.mlp.experts.%u.%s.weight", usual);
 }
 
+/* As transformers writes what the publisher has columns first; of H = 2 I, where the shape of gate
+   and up tells nothing, too. */
+Test(checkpoint_experts, of_a_family_of_columns_first_may_lie_columns_last) {
+  static const uint64_t up[] = {E, 2 * I, H}, down[] = {E, H, I};
+  pending p;
+  write_config("qwen3_vl_moe_text", "\"num_experts\": 3,");
+  pending_begin(&p, path("in/model.safetensors"));
+  add(&p, "model.layers.0.mlp.experts.gate_up_proj", 3, up, at_gate_up);
+  add(&p, "model.layers.0.mlp.experts.down_proj", 3, down, at_down);
+  pending_write(&p);
+  expect_experts("model.layers.0.mlp.experts.%u.%s.weight", usual);
+}
+
 static float at_mixed_gate_up(const uint64_t *p) { /* [E][H][2 I], by turns */
   return weight(p[2] % 2 ? UP : GATE, (unsigned)p[0], (unsigned)(p[2] / 2), (unsigned)p[1]);
 }
