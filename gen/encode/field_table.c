@@ -69,8 +69,15 @@ static qp_status open_source(const qp_quantizer *q, unsigned columns, source *s,
   return status;
 }
 
-/* Are there groups of several sizes? */
-static bool is_nested(const source *s) { return !s->fit && s->view.unit != s->view.group; }
+/* Are there groups of several sizes, or more fields of one than have a table of all points? */
+static bool is_nested(const source *s) {
+  unsigned n = 0;
+  double points = 1;
+  for (unsigned f = 0; f < s->quantizer->fields && !s->fit; f++)
+    if (s->view.own >> f & 1) n++, points *= s->axis[f].count;
+  return !s->fit && (s->view.unit != s->view.group || n > QP_FIELD_TABLE_FIELDS ||
+                     points > QP_FIELD_TABLE_POINTS);
+}
 
 /* Does a field vary?  A nested search has them all. */
 static bool varies(const source *s, unsigned f) {
@@ -145,10 +152,6 @@ static qp_status describe(const source *s, qp_field_table *t, qp_error *err) {
   if (n > QP_FIELD_TABLE_FIELDS)
     return qp_fail(err, QP_E_LIMIT, "%s: %u group fields; kernels search up to %d", q->name, n,
                    QP_FIELD_TABLE_FIELDS);
-  if (t->grid && points > QP_FIELD_TABLE_POINTS)
-    return qp_fail(err, QP_E_LIMIT,
-                   "%s: group fields of %.0f values together; kernels search up to %d on a grid",
-                   q->name, points, QP_FIELD_TABLE_POINTS);
   t->points = t->grid ? (size_t)points : 0;
   return QP_OK;
 }

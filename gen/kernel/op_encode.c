@@ -118,6 +118,13 @@ static qp_status check_fields(const qp_problem *p, const char *family, qp_error 
   return status;
 }
 
+/* Columns whose sums of errors a row keeps: a unit's, or of a long one a group's, made again for
+   each. */
+static unsigned span_of(const qp_field_table *t) {
+  enum { LONG = 512 };
+  return t->unit > LONG ? t->group : t->unit;
+}
+
 /* With error feedback. */
 static qp_status check_fed_fields(const qp_problem *p, const char *family, qp_error *err) {
   const qp_quantizer *q = p->segment[0].quantizer;
@@ -125,9 +132,9 @@ static qp_status check_fed_fields(const qp_problem *p, const char *family, qp_er
   qp_status status = check_linear(p, err);
   (void)family;
   if (!status) status = qp_field_table_make(q, p->columns, false, &t, err);
-  if (!status && t.nested)
+  if (!status && q->sparse > 0)
     status = qp_fail(err, QP_E_LIMIT,
-                     "%s: with a Hessian group fields of several sizes are searched on the CPU",
+                     "%s: errors of what sparse entries take up are fed forward by the CPU alone",
                      q->name);
   return status;
 }
@@ -153,6 +160,7 @@ static qp_status check_fed_fields(const qp_problem *p, const char *family, qp_er
   X(UNSIGNED, OWN, t.own, "GRID: fields of GROUP columns, a bit for each")                         \
   X(FLAG, NESTED, t.nested, "GRID: of other fields several groups of a UNIT have one")             \
   X(FLAG, BY_ROW, q->group == 0, "fields are stored once for a row")                               \
+  X(UNSIGNED, SPAN, span_of(&t), "with error feedback: columns whose sums of errors are kept")     \
   X(FLAG, EVEN, t.even, "levels are 0, 1, 2, ...")                                                 \
   X(UNSIGNED, LEVELS, t.levels, "different values of u")                                           \
   X(UNSIGNED, ROOM, t.room, "a power of two above them, at least 16")                              \
@@ -198,17 +206,20 @@ static qp_status size_fields(qp_kernel *k, qp_error *err) {
 
 /* The same with sums of errors for each column of a group, for blocks of whole groups of rows. */
 static qp_status size_fed_fields(qp_kernel *k, qp_error *err) {
-  enum { LANES = 8, ROWS = 32 };
+  enum { LANES = 8, WARP = 32, ROWS = 32 };
   const qp_quantizer *q = quantizer_of(k);
-  const unsigned room = qp_arch_smem_bytes(k->problem.arch), rows = k->block / LANES;
-  const qp_status status = size_fields(k, err);
+  qp_field_table t;
+  qp_status status = qp_field_table_make(q, k->problem.columns, false, &t, err);
+  if (!status) status = size_fields(k, err);
   if (status) return status;
+  const unsigned room = qp_arch_smem_bytes(k->problem.arch);
+  const unsigned rows = k->block / (t.nested ? WARP : LANES);
   k->grid = (k->problem.segment[0].rows + ROWS - 1) / ROWS * (ROWS / rows);
-  k->smem_bytes += 8 * rows * q->group;
+  k->smem_bytes += 8 * rows * span_of(&t);
   if (k->smem_bytes <= room) return QP_OK;
   return qp_fail(err, QP_E_LIMIT,
                  "%s: %u rows of groups of %u columns take %u bytes of shared memory; sm_%u has %u",
-                 q->name, rows, q->group, k->smem_bytes, k->problem.arch, room);
+                 q->name, rows, t.unit, k->smem_bytes, k->problem.arch, room);
 }
 
 /* Of what is searched on a grid the table has a and b. */

@@ -30,4 +30,14 @@ out[#out+1] = scalar {
   group = { size = 48, scale = { "f16", -4, 4 } },
   decode = function (code, codebook, group) return codebook[code] * group.scale end,
 }
+
+-- A scale and a least value of 16 columns in few bits of that of 48, in rows that end with 32.
+out[#out+1] = scalar {
+  name = "sizes2", bits = 2,
+  group = { size = 16, scale = { "u3", 1, 7 }, least = { "u2", 0, 3 },
+    d = { "f16", 2^-3, 0.5, size = 48 } },
+  decode = function (code, _, g)
+    return single(g.d) * (single(g.scale) * single(code) - single(g.least) * 3)
+  end,
+}
 return out

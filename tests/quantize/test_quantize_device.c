@@ -107,9 +107,14 @@ Test(quantize_device, scalars_with_a_hessian_are_encoded_by_threads) {
   expect_same(with_hessians("nuq-3"), "\n0 codes by kernels on sim");
 }
 
-/* Fields of two sizes have no kernel: when it is asked for, threads take over. */
-Test(quantize_device, fields_of_two_sizes_with_a_hessian_are_encoded_by_threads) {
-  expect_same(with_hessians("iq4_xs"), "\n0 codes by kernels on sim");
+/* One group of 64 columns has its row's fields alone, one and a half share them. */
+Test(quantize_device, errors_of_fields_of_rows_are_fed_forward) {
+  expect_same(with_hessians("nf4-g64-dq"), "\n8192 codes by kernels on sim");
+}
+
+/* Sums of signs have no kernel: when it is asked for, threads take over. */
+Test(quantize_device, what_has_no_kernel_with_a_hessian_is_encoded_by_threads) {
+  expect_same(with_hessians("bcq-2"), "\n0 codes by kernels on sim");
 }
 
 Test(quantize_device, vectors) {

@@ -231,21 +231,35 @@ static void encoders(qp_case_maker *m) {
   }
 }
 
+/* Tell apart what is fed forward, and choose columns for it: trellises, fields of one size, of
+   several, of rows, whose sums of errors are a group's where rows are long. */
+enum { FED_TRELLIS, FED_FIELDS, FED_SIZES, FED_ROWS, FED_KINDS };
+static unsigned fed_kind(const qp_quantizer *q, unsigned *columns) {
+  enum { USUAL = 96, LONG = 544 };
+  const bool fields = q->kind != QP_TRELLIS && q->fields;
+  const unsigned group = fields ? qp_nested_group(q) : USUAL;
+  const bool sizes = fields && qp_nested_unit(q, group) > group;
+  const bool rows = fields && qp_nested_unit(q, LONG) >= LONG;
+  *columns = rows ? LONG : sizes ? columns_of_fields(q) : USUAL;
+  return rows ? FED_ROWS : sizes ? FED_SIZES : fields ? FED_FIELDS : FED_TRELLIS;
+}
+
 /* Add encoders that feed errors forward, of which a block takes what all lanes of 32 rows do: those
-   named; of many the first trellis and the first with fields, and only where the operation is asked
-   for, or where all is covered some. */
+   named; of many the first of each kind, and only where the operation is asked for, or where all is
+   covered some. */
 static void fed_encoders(qp_case_maker *m) {
   enum { APART = 5, NAMED = 16 };
   const bool all = m->w->coverage == QP_COVER_ALL, few = !all && m->w->quantizers > NAMED;
-  unsigned met[2] = {0, 0};
+  unsigned met[FED_KINDS] = {0};
   for (size_t i = 0; i < m->w->quantizers && !(few && !m->w->ops); i++) {
     qp_problem p = qp_cases_problem(m, QP_OP_ENCODE_FED, QP_F16, 1);
     const qp_quantizer *q = p.segment[0].quantizer = m->w->quantizer[i];
     p.segments = 1;
     p.segment[0].rows = m->w->rows ? m->w->rows : 16;
-    p.columns = m->w->columns ? m->w->columns : 96;
+    const unsigned kind = fed_kind(q, &p.columns);
+    if (m->w->columns) p.columns = m->w->columns;
     if (!is_served(m, &p)) continue;
-    const unsigned nth = met[q->fields != 0]++;
+    const unsigned nth = met[kind]++;
     if (!(few && nth) && nth % (all ? APART : 1) == 0) qp_cases_push_each(m, &p);
   }
 }
