@@ -232,6 +232,16 @@ typedef struct opening {
   char refused[2048]; /* files that are there, and why they were not taken */
 } opening;
 
+void *qp_dynlib_load(const char *path, const char **why) {
+  struct stat st;
+  *why = "is no regular file";
+  if (strchr(path, '/') && !stat(path, &st) && !S_ISREG(st.st_mode)) return NULL;
+  void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  const char *reason = handle ? NULL : dlerror();
+  *why = reason ? reason : "the loader gives no reason";
+  return handle;
+}
+
 static void note_refused(opening *o, const char *path, const char *why) {
   const size_t n = strlen(o->refused);
   const char *name = strstr(why, path) ? "" : path; /* the loader names the file itself */
@@ -241,13 +251,10 @@ static void note_refused(opening *o, const char *path, const char *why) {
 static bool try_open(const char *path, const char *place, void *arg) {
   opening *o = arg;
   qp_error why = {.text = ""};
+  const char *reason;
   (void)place;
-  void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-  if (!handle) {
-    const char *reason = dlerror();
-    note_refused(o, path, reason ? reason : "the loader gives no reason");
-    return false;
-  }
+  void *handle = qp_dynlib_load(path, &reason);
+  if (!handle) return note_refused(o, path, reason), false;
   if (o->judge && o->judge(handle, &why)) {
     note_refused(o, path, why.text);
     dlclose(handle);

@@ -51,6 +51,9 @@ bool qp_dynlib_each(qp_dynlib_id id, bool (*visit)(const char *path, const char 
    Returns what the last visit returned, false where there is no python3. */
 bool qp_dynlib_each_package_folder(bool (*visit)(const char *folder, void *arg), void *arg);
 
+/* dlopen(path), which waits for nobody: a FIFO or a device is refused.  NULL: '*why' says why. */
+void *qp_dynlib_load(const char *path, const char **why);
+
 /* Whether a library that was opened will do; QP_E_MISSING with the reason where it will not. */
 typedef qp_status (*qp_dynlib_judge)(void *handle, qp_error *err);
 

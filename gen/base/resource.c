@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "gen/base/file.h"
 #include "gen/base/resource_data.h"
@@ -91,6 +92,22 @@ static qp_status check_home(const char *home, qp_error *err) {
                    "templates/ and tuned/, or not be set",
                    home);
   return QP_OK;
+}
+
+qp_status qp_resource_check(qp_error *err) {
+  const char *home = home_directory();
+  if (!home) return QP_OK;
+  char *folder = NULL;
+  qp_status status = check_home(home, err);
+  if (!status && asprintf(&folder, "%s/lua", home) < 0)
+    return qp_fail(err, QP_E_NOMEM, "out of memory");
+  if (!status && access(folder, X_OK) != 0)
+    status = qp_fail(err, QP_E_IO,
+                     "QPAL_HOME=%s: there is no lua/ in it; it should be a directory with lua/, "
+                     "templates/ and tuned/, or not be set",
+                     home);
+  free(folder);
+  return status;
 }
 
 static void loaded_file_free(loaded_file *file) {

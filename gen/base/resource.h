@@ -26,6 +26,9 @@ qp_status qp_resource_read(const char *path, const char **text, size_t *bytes, q
 */
 void qp_resource_each(const char *prefix, void (*visit)(const char *path, void *arg), void *arg);
 
+/* QP_E_IO: a QPAL_HOME is set that is no directory, or has no lua/. */
+qp_status qp_resource_check(qp_error *err);
+
 /* Are the resources that begin with 'prefix' those that the binary carries, byte for byte?  They
    are unless a QPAL_HOME has others. */
 bool qp_resource_is_carried(const char *prefix);

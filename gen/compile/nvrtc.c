@@ -62,7 +62,8 @@ static void load_builtins(const nvrtc *rt) {
   if (dlinfo(rt->library, RTLD_DI_ORIGIN, origin) != 0) return;
   if (rt->nvrtcVersion(&major, &minor) != NVRTC_SUCCESS) return;
   snprintf(path, sizeof path, "%s/libnvrtc-builtins.so.%d.%d", origin, major, minor);
-  (void)dlopen(path, RTLD_NOW | RTLD_LOCAL); /* kept until exit, as NVRTC would */
+  const char *why;
+  (void)qp_dynlib_load(path, &why); /* kept until exit, as NVRTC would */
 }
 
 static qp_status nvrtc_open(void **self, qp_error *err) {

@@ -100,6 +100,21 @@ Test(input_files, that_work_ends_with_are_refused_before_it) {
   cr_expect_neq(access(in_folder("out/quantize-report.json"), F_OK), 0);
 }
 
+/* What the environment names: an answer, where a FIFO would be waited for. */
+Test(input_files, a_fifo_that_the_environment_names_is_refused) {
+  cr_assert_eq(mkfifo(in_folder("f"), 0600), 0);
+  setenv("QPAL_NVRTC", in_folder("f"), 1);
+  cr_expect_eq(run("check nuq-2 --few --op gemm --device sim"), 3);
+  cr_expect(strstr(text, "f: is no regular file"), "%s", text);
+  setenv("QPAL_HOME", in_folder("f"), 1);
+  answers("list", "/dev/null", "f: not a directory; it should be one with lua/");
+  setenv("QPAL_HOME", folder, 1);
+  answers("show nuq-2", "/dev/null", "there is no lua/ in it");
+  setenv("QPAL_HOME", "/nowhere", 1);
+  answers("list", "/dev/null", "QPAL_HOME=/nowhere: No such file");
+  unsetenv("QPAL_HOME");
+}
+
 /* A verb of every line of 'qpal --help' that begins with two spaces, and what prints much. */
 Test(input_files, a_full_standard_output_is_an_error_of_every_verb) {
   cr_assert_eq(run("--help"), 0);

@@ -96,12 +96,12 @@ static void (*const ask[QP_DYNLIB_COUNT])(void *library, qp_library_find *f) = {
 };
 
 static void load(qp_dynlib_id id, const char *path, qp_library_find *f) {
-  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  const char *why;
+  void *library = qp_dynlib_load(path, &why);
   struct link_map *map = NULL;
   char real[PATH_MAX];
   if (!library) {
-    const char *why = dlerror();
-    snprintf(f->why, sizeof f->why, "%s", why ? why : "the loader gives no reason");
+    snprintf(f->why, sizeof f->why, "%s", why);
     return;
   }
   if (!dlinfo(library, RTLD_DI_LINKMAP, &map) && map && realpath(map->l_name, real))

@@ -45,8 +45,9 @@ static qpal_status verify_packed(const char *path, qp_error *err) {
   qpal_status status = qpal_packed_open(path, &packed);
   if (!status) status = qpal_packed_verify(packed);
   qpal_packed_close(packed);
-  if (!status && qp_section_check(path, err)) return QPAL_E_FORMAT;
-  return status;
+  if (status) return status;
+  const qp_status section = qp_section_check(path, err);
+  return section ? section == QP_E_IO ? QPAL_E_IO : QPAL_E_FORMAT : QPAL_OK;
 }
 
 /* The exit code that a path's status stands for. */

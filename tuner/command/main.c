@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "gen/base/cache_dir.h"
+#include "gen/base/resource.h"
 #include "gen/base/suggest.h"
 #include "qpal.h"
 #include "tuner/base/lost_file.h"
@@ -67,6 +68,8 @@ static int run(int argc, char **argv) {
       (argc == 2 && !strcmp(argv[1], "help")))
     return print_usage(stdout), 0;
   if (!strcmp(argv[1], "--version")) return printf("qpal %s\n", qpal_version()), 0;
+  qp_error err = {.text = ""};
+  if (qp_resource_check(&err)) return fprintf(stderr, "qpal: %s\n", err.text), 2;
   char *told[] = {argv[2], "--help", NULL};
   const bool helps = argc > 2 && !strcmp(argv[1], "help");
   if (helps) argc = 3, argv[1] = argv[2];
