@@ -31,10 +31,12 @@ static qp_status repeat(const published *p, const qp_model *model, qp_plan_input
   unsigned n = model->linears, blocks = p->in.model->layers;
   qp_status status = qp_plan_input_init(&own, model, &p->menu, err);
   if (status) return status;
-  for (unsigned b = 0; b < model->layers; b++)
+  for (unsigned b = 0; b < model->layers; b++) {
+    const unsigned copy = b / blocks;
     for (unsigned l = 0; l < n; l++)
       own.alpha[b * n + l] =
-          p->in.alpha[b % blocks * n + l] * (1 + 0.37 * sin(1.0 + b / blocks * 7.0 + b));
+          p->in.alpha[b % blocks * n + l] * (1 + 0.37 * sin(1.0 + copy * 7.0 + b));
+  }
   memcpy(own.bytes, p->in.bytes, (n + 1) * p->menu.count * sizeof *own.bytes);
   own.table = &p->table;
   *in = own;

@@ -23,10 +23,10 @@ Test(choose, joined_shifts_keep_their_values) {
     NEW(ir);
     int x = n_state(ir);
     for (unsigned k = 0; k < 6; k++) {
-      uint32_t r = random_word(&seed);
+      const uint32_t r = random_word(&seed), other = random_word(&seed);
       x = r & 1   ? n_with(ir, QP_IR_SHL, x, r >> 8 & 15)
           : r & 2 ? n_with(ir, QP_IR_SHR, x, r >> 8 & 15)
-                  : n_with(ir, QP_IR_AND, x, random_word(&seed) | random_word(&seed));
+                  : n_with(ir, QP_IR_AND, x, random_word(&seed) | other);
     }
     n_output(ir, n_pair(ir, x));
     OWNED qp_ir *out = qp_pass_join_shifts(ir);

@@ -14,11 +14,12 @@ static uint32_t word(void) { return (uint32_t)qp_random_next(&r); }
 
 /* A word with few bits set, with many, or with any. */
 static uint32_t mask(void) {
+  const uint32_t a = word(), b = word();
   switch (qp_random_next(&r) % 4) {
-  case 0: return word() & word() & word();
-  case 1: return word() | word();
-  case 2: return 1u << (word() & 31);
-  default: return word();
+  case 0: return a & b & word();
+  case 1: return a | b;
+  case 2: return 1u << (a & 31);
+  default: return a;
   }
 }
 

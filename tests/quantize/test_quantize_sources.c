@@ -284,9 +284,10 @@ static void add_named(pending *p, unsigned l, const char *end, qp_tensor_type ty
 static void add_4_bits(pending *p, unsigned l, const char *type, bool fp4) {
   const unsigned rows = linears[l].rows, columns = linears[l].columns;
   static const float nf4_map[16] = {
-      -1.0f,         -0.69619280100f, -0.52507305145f, -0.39491748810f, -0.28444138169f,
-      -0.18477343023f, -0.091050036252f, 0,              0.079580299556f, 0.16093020141f,
-      0.24611230195f,  0.33791524172f,   0.44070982933f, 0.56261700392f,  0.72295683622f, 1};
+      -1.0f,           -0.69619280100f, -0.52507305145f,  -0.39491748810f,
+      -0.28444138169f, -0.18477343023f, -0.091050036252f, 0,
+      0.079580299556f, 0.16093020141f,  0.24611230195f,   0.33791524172f,
+      0.44070982933f,  0.56261700392f,  0.72295683622f,   1};
   static const float fp4_map[16] = {
       0, 5.20833349e-3f,  0.666666687f,  1,  0.333333343f,  0.5f,  0.166666672f,  0.25f,
       0, -5.20833349e-3f, -0.666666687f, -1, -0.333333343f, -0.5f, -0.166666672f, -0.25f};
@@ -298,8 +299,8 @@ static void add_4_bits(pending *p, unsigned l, const char *type, bool fp4) {
                          fp4 ? "fp4" : "nf4", type, rows, columns);
   add_named(p, l, ".weight", QP_TENSOR_U8, rows * columns / 2, 1,
             bytes_of(rows * columns / 2, l, 256));
-  add_named(p, l, fp4 ? ".weight.quant_state.bitsandbytes__fp4"
-                      : ".weight.quant_state.bitsandbytes__nf4",
+  add_named(p, l,
+            fp4 ? ".weight.quant_state.bitsandbytes__fp4" : ".weight.quant_state.bitsandbytes__nf4",
             QP_TENSOR_U8, (unsigned)n, 1, state);
   add_named(p, l, ".weight.absmax", QP_TENSOR_F32, rows * columns / 64, 1,
             floats_of(rows * columns / 64, l));
@@ -352,7 +353,7 @@ static void write_format(const char *in, const char *method, const char *more, c
   pending_write(&p);
 }
 
-#define FP4 ", \"bnb_4bit_quant_type\": \"fp4\""
+#define FP4  ", \"bnb_4bit_quant_type\": \"fp4\""
 #define INT8 ", \"load_in_8bit\": true"
 
 Test(quantize_sources, whose_products_are_in_fp32_are_imported_with_their_rounding) {
@@ -415,7 +416,7 @@ static void write_mlx(const char *in, bool bf16, double *first) {
     uint16_t *biases = halves_of(n, l + 9, -0.2, -0.1, bf16);
     if (!l && !bf16)
       *first = (double)qp_half_to_float(qp_float_to_half(
-          qp_half_to_float(qp_float_to_half(codes[0] * qp_half_to_float(scales[0]))) +
+          qp_half_to_float(qp_float_to_half((float)codes[0] * qp_half_to_float(scales[0]))) +
           qp_half_to_float(biases[0])));
     add_named(&p, l, ".weight", QP_TENSOR_U32, rows, columns * bits / 32, codes);
     add_named(&p, l, ".scales", type, rows, n / rows, scales);
@@ -537,8 +538,7 @@ Test(quantize_sources, with_act_order_are_kept_with_the_order_of_their_columns) 
     cr_assert_eq(ask(arguments), 0, "%s", answer);
     expect_values(plain);
     cr_assert(has_tensor(out, "model.layers.0.qkv.order.input"));
-    cr_assert_eq(has_tensor(out, "model.layers.0.self_attn.k_proj.input"),
-                 act_order == OWN_ORDERS);
+    cr_assert_eq(has_tensor(out, "model.layers.0.self_attn.k_proj.input"), act_order == OWN_ORDERS);
     cr_assert(!has_tensor(out, "model.layers.0.self_attn.v_proj.input"), "that of q");
   }
 }

@@ -19,7 +19,7 @@ static float weight[ROWS * COLUMNS];
 /* How large a column is, or what x does there: neither rises nor falls. */
 static float size_of(unsigned column) { return exp2f((float)(column * 37 % COLUMNS) / 20); }
 static float moment_of(unsigned column) {
-  return (column % 16 == 3 ? 100 : 1) + 0.001f * (float)(column * 53 % COLUMNS);
+  return (column % 16 == 3 ? 100.0f : 1.0f) + 0.001f * (float)(column * 53 % COLUMNS);
 }
 
 static void write_moments(void) {

@@ -140,8 +140,10 @@ Test(library_decoder, plain_multiplies_by_a_matrix_in_16_bits_and_refuses_what_i
   enum { OUTPUTS = 3 };
   uint16_t x[COLUMNS], w[OUTPUTS * COLUMNS], bias[OUTPUTS], y[OUTPUTS];
   for (unsigned k = 0; k < COLUMNS; k++) x[k] = qp_float_to_half(k % 2 ? 2 : -2);
-  for (unsigned i = 0; i < OUTPUTS * COLUMNS; i++)
-    w[i] = qp_float_to_half(i % 2 ? 0 : (float)(i / COLUMNS));
+  for (unsigned i = 0; i < OUTPUTS * COLUMNS; i++) {
+    const unsigned row = i / COLUMNS;
+    w[i] = qp_float_to_half(i % 2 ? 0 : (float)row);
+  }
   for (unsigned m = 0; m < OUTPUTS; m++) bias[m] = qp_float_to_half(100);
   const qpal_plain_args good = {.size = sizeof good,
                                 .columns = COLUMNS,

@@ -41,11 +41,14 @@ Test(status, a_text_that_grows_over_its_room_is_cut) {
                          9),
                    "ab\\x1b"
                    "cd");
+  /* On purpose. NOLINTBEGIN(misc-misleading-bidirectional) */
   cr_assert_str_eq(plain("ab\xe2\x80\xae", 9), "ab\\u202e");
   cr_assert_str_eq(plain("ab\xe2\x80\xae", 8), "ab");
+  /* NOLINTEND(misc-misleading-bidirectional) */
 }
 
 Test(status, characters_that_mislead_and_bytes_that_are_none_are_shown) {
+  /* On purpose. NOLINTNEXTLINE(misc-misleading-bidirectional) */
   cr_assert_str_eq(plain("a\xe2\x80\xae"
                          "b\xe2\x81\xa6\xe2\x80\xa8\xef\xbb\xbf\xd8\x9c",
                          64),

@@ -281,7 +281,8 @@ static void golden(const float *in, int n, int block, float *out) {
     const float b = qp_half_to_float(qp_float_to_half(part[t & 3]));
     const float h = qp_half_to_float(qp_double_to_half((double)a * (double)a + (double)a)) +
                     qp_half_to_float(qp_double_to_half((double)b * (double)b + (double)b));
-    out[t] = h + (float)(t / ((t & 7) + 1)) + (float)__builtin_popcount((unsigned)t * 77);
+    const int quotient = t / ((t & 7) + 1);
+    out[t] = h + (float)quotient + (float)__builtin_popcount((unsigned)t * 77);
   }
 }
 

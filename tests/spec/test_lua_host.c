@@ -140,6 +140,7 @@ Test(lua_host, charges_what_comes_out_and_what_is_looped_over) {
       "local s = ('x'):rep(10000) for i = 1, 400 do s:reverse() end",
       "local s = ('x'):rep(10000) for i = 1, 400 do utf8.codes(s) end",
       "local f = ('%d'):rep(9) for i = 1, 6000 do f:format(1, 2, 3, 4, 5, 6, 7, 8, 9) end",
+      /* One chunk of two lines. NOLINTNEXTLINE(bugprone-suspicious-missing-comma) */
       "local t = {} for i = -9999, 0 do t[i] = '' end\n"
       "for i = 1, 400 do table.concat(t, '', -9999, 0) end",
       "local t, s = {}, ('x'):rep(10000) for i = 1, 100 do t[i] = s end\n"
