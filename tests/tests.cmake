@@ -16,13 +16,18 @@ if(QPAL_SANITIZE) # one of a kind is enough to look at the C code
   set(patience 1800)
 endif()
 
-# This machine's NVRTC, told to optimise little: for all tests but those that look at machine code
-# or at what the optimiser makes.
-add_library(quick_nvrtc MODULE tests/fake/quick_nvrtc.c)
-target_link_libraries(quick_nvrtc PRIVATE qp_flags libqpal)
-target_link_options(quick_nvrtc PRIVATE LINKER:--exclude-libs,ALL)
-set_target_properties(quick_nvrtc PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
+# This machine's NVRTC, told to optimise little and to leave out ptxas: for all tests but those that
+# look at machine code or at what the optimiser makes.
+# And one with ptxas, for those that look at what it says of kernels.
+foreach(name quick_nvrtc quick_nvrtc_ptxas)
+  add_library(${name} MODULE tests/fake/quick_nvrtc.c tests/fake/plain_cubin.c)
+  target_link_libraries(${name} PRIVATE qp_flags libqpal)
+  target_link_options(${name} PRIVATE LINKER:--exclude-libs,ALL)
+  set_target_properties(${name} PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
+endforeach()
+target_compile_definitions(quick_nvrtc_ptxas PRIVATE PTXAS)
 set(quick_environment ${test_environment} QPAL_NVRTC=set:$<TARGET_FILE:quick_nvrtc>)
+set(wants_ptxas test_architectures test_candidate)
 set(as_shipped test_compile test_cubin test_cost test_instruction_mix test_hot_path test_dynlib
   test_library_probe test_rotation test_encode_kernel)
 
@@ -98,6 +103,10 @@ if(CRITERION_FOUND)
       ENVIRONMENT_MODIFICATION "${quick_environment}" TIMEOUT ${patience})
     if(name IN_LIST as_shipped)
       set_tests_properties(${name} PROPERTIES ENVIRONMENT_MODIFICATION "${test_environment}")
+    elseif(name IN_LIST wants_ptxas)
+      set_tests_properties(${name} PROPERTIES ENVIRONMENT_MODIFICATION
+        "${test_environment};QPAL_NVRTC=set:$<TARGET_FILE:quick_nvrtc_ptxas>")
+      add_dependencies(${name} quick_nvrtc_ptxas)
     endif()
     foreach(label threads kernels)
       if(name IN_LIST ${label})
