@@ -72,7 +72,7 @@ norm="--family rotate_norm" glu="--family rotate_glu" pairs="--family gemm_glu_t
 owned="fine-3" # of it, blocks with row groups of their own
 atomic="fine-3 tcq-1.75 --type bf16" # of these two, sums by atomic adds
 
-# What is not broken passes: all of it in the tests named check_gemm and check_rest.
+# What is not broken passes: all of it in the tests named check_shipped and check_quick.
 check $chained $tensor --few && echo "ok   nothing broken passes" || fault "nothing broken, yet:"
 
 gemm=templates/gemm.cuh.in units=templates/gemm_units.cuh.in sums=templates/gemm_sums.cuh.in

@@ -270,12 +270,13 @@ if(TARGET qpal AND NOT QPAL_ANALYZE AND NOT QPAL_SANITIZE)
 endif()
 
 # The command's own proofs.  As shipped: each kind of quantizer in every family's steady state, and
-# each other operation.  With an NVRTC that optimises little, in less than half the time: what
-# `qpal check` covers, of a quantizer that is not the first of its kind the gemm of one path, and
-# that broken templates are seen.  tests/nightly runs `qpal check`, which is all of it as shipped.
+# each other operation.  With an NVRTC that optimises little, in less than half the time: what else
+# `qpal check` covers, a quantizer that is not the first of its kind alone in dequant or one of
+# gemm's families, and that broken templates are seen.  tests/nightly runs `qpal check`, which is
+# all of it as shipped.
 if(TARGET qpal AND NOT QPAL_ANALYZE)
-  # What is there for qpal import alone differs from int4-g128 and nf4-g64 in numbers; of q4_1, which
-  # has a decode of its own, all but the gemms is checked.
+  # What is there for qpal import alone differs from int4-g128 and nf4-g64 in numbers; q4_1 has a
+  # decode of its own.
   set(for_import int3-g128,int4-g32,int4-g64,int8-g128,q5_0,q5_1,q8_0,tq2_0,iq4_nl)
   set(for_import ${for_import},int4-g128-bf16,int4-g64-bf16,int4-g32-bf16)
   # Those in BF16 differ from e4m3-row-bf16 and nf4-g64-f32 in groups and in how they round.
@@ -292,10 +293,8 @@ if(TARGET qpal AND NOT QPAL_ANALYZE)
   # The parts of exl2-3.3, which is checked with all of them.
   set(for_import ${for_import},exl2-8,exl2-6,exl2-5,exl2-4,exl2-3,exl2-2)
   add_test(NAME check_shipped COMMAND qpal check --kinds --few --singles none --device sim --quiet)
-  add_test(NAME check_gemm COMMAND qpal check --op gemm --singles turn
-    --without ${for_import},q4_1,nvfp4 --device sim --quiet)
-  add_test(NAME check_rest COMMAND qpal check --without-op gemm,encode,encode-fed --without ${for_import}
-    --device sim --quiet)
+  add_test(NAME check_quick COMMAND qpal check --without-op encode,encode-fed --singles turn
+    --no-pairs --without ${for_import} --device sim --quiet)
   # Searches take long in the simulator, and half as long when they are optimised.
   add_test(NAME check_encode COMMAND qpal check --op encode --without ${for_import} --device sim
     --quiet)
@@ -306,13 +305,13 @@ if(TARGET qpal AND NOT QPAL_ANALYZE)
     $<TARGET_FILE:qpal> ${PROJECT_SOURCE_DIR})
   set_tests_properties(check_shipped check_encode PROPERTIES
     ENVIRONMENT_MODIFICATION "${test_environment}" TIMEOUT 1800)
-  set_tests_properties(check_gemm check_rest check_chains check_unrotated breaks PROPERTIES
+  set_tests_properties(check_quick check_chains check_unrotated breaks PROPERTIES
     ENVIRONMENT_MODIFICATION "${quick_environment}" TIMEOUT 1800)
-  set_tests_properties(check_shipped check_gemm breaks PROPERTIES COST 1000)
-  set_tests_properties(check_shipped check_gemm check_rest check_encode PROPERTIES
+  set_tests_properties(check_shipped check_quick breaks PROPERTIES COST 1000)
+  set_tests_properties(check_shipped check_quick check_encode PROPERTIES
     PROCESSORS 2) # each divides its kernels itself
-  set_tests_properties(check_shipped check_gemm check_rest check_encode check_chains check_unrotated
-    breaks PROPERTIES LABELS kernels)
+  set_tests_properties(check_shipped check_quick check_encode check_chains check_unrotated breaks
+    PROPERTIES LABELS kernels)
 endif()
 
 # What a stranger adds, added in a copy; kernels rebuilt by hand from what their heads say.

@@ -114,8 +114,10 @@ Test(cases, leave_out_a_quantizer_alone_where_that_is_wished_but_no_kind_in_its_
   w.singles = QP_SINGLES_TURN;
   make(&w);
   cr_expect_eq(count_alone("gemm_tensor", two[0]) + count_alone("gemm_cuda", two[0]), 2);
-  cr_expect_eq(count_alone("gemm_tensor", two[1]) + count_alone("gemm_cuda", two[1]), 1);
-  cr_expect_eq(count_alone("dequant", two[1]), 1);
+  cr_expect_eq(count_alone("dequant", two[0]), 1);
+  cr_expect_eq(count_alone("gemm_tensor", two[1]) + count_alone("gemm_cuda", two[1]) +
+                   count_alone("dequant", two[1]),
+               1);
   qp_cases_free(&cases);
   w.singles = QP_SINGLES_NONE;
   make(&w);
@@ -138,6 +140,49 @@ Test(cases, of_a_rotation_and_a_shape_hold_its_rows_and_columns) {
       cr_expect(p->batch == 16 || p->sm_count == 1, "%u", p->batch);
     }
     qp_cases_free(&cases);
+  }
+}
+
+Test(cases, by_turns_hold_a_quantizer_of_a_kind_once_in_dequant_or_in_a_family_of_gemm) {
+  qp_case_wishes w = wishes(QP_COVER_FEW);
+  const qp_quantizer *turns[4];
+  static const char *const names[] = {"tcq-3", "tcq-4", "tcq-2", "tcq-3.5"};
+  for (size_t i = 0; i < 4; i++)
+    cr_assert_eq(qp_palette_find(palette, names[i], &turns[i], &error), QP_OK, "%s", error.text);
+  w.quantizer = turns;
+  w.quantizers = 4;
+  w.singles = QP_SINGLES_TURN;
+  for (unsigned op = 0; op < 3; op++) { /* all, gemms, dequants: the turns are the same */
+    w.ops = op == 0 ? 0 : op == 1 ? 1u << QP_OP_GEMM : 1u << QP_OP_DEQUANT;
+    make(&w);
+    cr_expect_eq(count_alone("gemm_tensor", turns[1]), op != 2);
+    cr_expect_eq(count_alone("gemm_cuda", turns[2]), op != 2);
+    cr_expect_eq(count_alone("dequant", turns[3]), op != 1);
+    cr_expect_eq(count_alone("dequant", turns[1]) + count_alone("dequant", turns[2]) +
+                     count_alone("gemm_tensor", turns[2]) + count_alone("gemm_tensor", turns[3]) +
+                     count_alone("gemm_cuda", turns[1]) + count_alone("gemm_cuda", turns[3]),
+                 0);
+    qp_cases_free(&cases);
+  }
+}
+
+Test(cases, hold_no_steady_pairs_where_that_is_wished_and_nothing_else_less) {
+  qp_case_wishes w = wishes(QP_COVER_SOME);
+  make(&w);
+  const size_t all = cases.count;
+  size_t pairs = 0; /* two quantizers, several segments of each, on one multiprocessor */
+  for (size_t i = 0; i < cases.count; i++) {
+    const qp_problem *p = &cases.list[i].problem;
+    pairs += p->segments > 3 && p->sm_count == 1 && p->out_type != QP_F32;
+  }
+  cr_assert_eq(pairs, 3 * 3, "three pairs of six kinds in two gemms and dequant, not %zu", pairs);
+  qp_cases_free(&cases);
+  w.no_pairs = true;
+  make(&w);
+  cr_expect_eq(cases.count, all - pairs);
+  for (size_t i = 0; i < cases.count; i++) {
+    const qp_problem *p = &cases.list[i].problem;
+    cr_expect(p->segments <= 3 || p->sm_count != 1 || p->out_type == QP_F32);
   }
 }
 

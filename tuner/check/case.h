@@ -32,8 +32,8 @@ typedef enum qp_coverage {
 /* Where a quantizer stands alone in a gemm or dequant, beside launches of several. */
 typedef enum qp_singles {
   QP_SINGLES_EACH, /* in each family of gemm, and in dequant */
-  QP_SINGLES_TURN, /* in one of the families of gemm that compete, in turn; the first quantizer of
-                      each kind in all */
+  QP_SINGLES_TURN, /* in one of dequant and the families of gemm that compete, in turn; the first
+                      quantizer of each kind in all */
   QP_SINGLES_NONE  /* in reference families alone */
 } qp_singles;
 
@@ -51,6 +51,7 @@ typedef struct qp_case_wishes {
   const char *family;     /* only this one */
   unsigned batch;         /* only this one */
   unsigned rows, columns; /* only this shape */
+  bool no_pairs;          /* no launches of two kinds of quantizers in the steady state */
   bool unrotate;          /* of dequant: W in the checkpoint's basis, by two launches */
 } qp_case_wishes;
 

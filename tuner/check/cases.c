@@ -57,16 +57,22 @@ static bool is_first_of_kind(const qp_case_maker *m, size_t number) {
   return true;
 }
 
+/* Is it the turn of the quantizer with this number to be alone in dequant (0), or in the family of
+   gemm that stands f-th among those that compete (f + 1)?  One decode function serves them all. */
+static bool has_its_turn(const qp_case_maker *m, size_t number, size_t turn) {
+  const qp_singles singles = m->w->singles;
+  if (singles != QP_SINGLES_TURN) return singles == QP_SINGLES_EACH;
+  return number % (1 + m->of[QP_OP_GEMM].usual) == turn || is_first_of_kind(m, number);
+}
+
 /* Is the quantizer with this number alone in this family? Of a whole palette a reference has one
    quantizer of each kind: dequant and the families that compete have them all. */
 static bool stands_alone(const qp_case_maker *m, size_t number, const qp_case_families *list,
                          size_t f) {
-  const qp_singles singles = m->w->singles;
   if (list->family[f]->reference)
     return m->w->coverage != QP_COVER_SOME || m->w->quantizers <= QP_CASE_KINDS ||
            is_first_of_kind(m, number);
-  if (singles == QP_SINGLES_NONE) return false;
-  return singles == QP_SINGLES_EACH || number % list->usual == f || is_first_of_kind(m, number);
+  return has_its_turn(m, number, f + 1);
 }
 
 /* Each family at every batch, or at one that differs from family to family. */
@@ -105,12 +111,11 @@ static bool is_stood_for(const qp_case_maker *m, size_t number) {
 
 static void each_quantizer(qp_case_maker *m) {
   const qp_case_families *list = &m->of[QP_OP_DEQUANT];
-  const size_t dequants = m->w->singles == QP_SINGLES_NONE ? 0 : list->count;
   for (size_t i = 0; i < m->w->quantizers; i++) {
     if (is_stood_for(m, i)) continue;
     for (qp_dtype type = QP_F16; type <= QP_BF16; type++) {
       each_gemm(m, m->w->quantizer[i], i, type);
-      for (size_t f = 0; f < dequants; f++)
+      for (size_t f = 0; f < list->count && has_its_turn(m, i, 0); f++)
         single_in_turn(m, qp_cases_problem(m, QP_OP_DEQUANT, type, 1), m->w->quantizer[i],
                        list->family[f]);
       if (m->w->coverage != QP_COVER_ALL) break;

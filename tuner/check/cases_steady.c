@@ -97,7 +97,7 @@ void qp_cases_steady(qp_case_maker *m) {
   const qp_case_families *gemm = &m->of[QP_OP_GEMM], *dequant = &m->of[QP_OP_DEQUANT];
   for (size_t i = 0; i < gemm->usual + dequant->usual; i++) {
     const qp_family *f = i < gemm->usual ? gemm->family[i] : dequant->family[i - gemm->usual];
-    for (unsigned k = 0; k < kinds; k += 2)
+    for (unsigned k = 0; k < kinds && !m->w->no_pairs; k += 2)
       steady_pair(m, f, first[k], kinds > 1 ? first[(k + 1) % kinds] : NULL);
     if (f->op != QP_OP_GEMM || !kinds || m->w->coverage == QP_COVER_FEW) continue;
     steady_sums(m, f, qp_cases_first_chained(first, kinds, false),

@@ -30,7 +30,7 @@ static const qp_verb_help help = {
     "from running is a SKIP with the reason."};
 
 typedef struct check_options {
-  bool all, few, kinds, json, quiet, fail_fast, chains, list, unrotate;
+  bool all, few, kinds, no_pairs, json, quiet, fail_fast, chains, list, unrotate;
   const char *device, *op, *without_op, *without, *type, *path, *family, *compile_only, *singles;
   unsigned batch, jobs, seed, schedule, timeout_s;
   qp_shapes shape;
@@ -239,6 +239,7 @@ static qp_status read_filters(const check_options *o, const qp_families *f, qp_c
     return qp_fail(err, QP_E_ARG, "--unrotate turns back what dequant gives: --op dequant, not %s",
                    o->op ? o->op : "--without-op");
   w->unrotate = o->unrotate;
+  w->no_pairs = o->no_pairs;
   if ((status = read_singles(o->singles, &w->singles, err))) return status;
   const char *list = o->op ? o->op : o->without_op ? o->without_op : o->unrotate ? "dequant" : NULL;
   status = read_ops(list, o->without_op != NULL, &w->ops, err);
@@ -385,8 +386,12 @@ int qp_cmd_check(int argc, char **argv) {
       QP_FLAG("all", o.all, "the whole coverage"),
       QP_FLAG("few", o.few, "only each quantizer once on each path"),
       QP_FLAG("kinds", o.kinds, "only the first quantizer of each kind"),
-      QP_TEXT("singles", o.singles, "WHICH",
-              "gemms of one quantizer: in each family, in one in turn, none: each, turn, none"),
+      QP_TEXT(
+          "singles", o.singles, "WHICH",
+          "gemms of one quantizer, and dequant: in each family, in one in turn, none: each, turn, "
+          "none"),
+      QP_FLAG("no-pairs", o.no_pairs,
+              "no launches of two kinds of quantizers whose warps reach their steady state"),
       QP_TEXT("op", o.op, "LIST", "only these of  " QP_OPS(QP_OP_WORD)),
       QP_TEXT("without-op", o.without_op, "LIST", "all but these"),
       QP_TEXT("without", o.without, "LIST", "all quantizers but these"),
