@@ -15,6 +15,7 @@ typedef struct number {
 
 enum { WIDE_DEST = 1, WIDE_SOURCE = 2 }; /* sub2: the register has 64 bits */
 enum { TO_INTEGRAL = 1 };                /* sub: .rni, .rzi, .rmi, .rpi */
+enum { IN_32_BITS = 2 };                 /* n: a result of 16 bits or fewer has a register of 32 */
 
 static bool is_signed(unsigned t) {
   return t == QP_SIM_S8 || t == QP_SIM_S16 || t == QP_SIM_S32 || t == QP_SIM_S64;
@@ -75,13 +76,14 @@ static uint64_t float_to_int(double d, unsigned type, unsigned mode) {
   if (isnan(d)) return bits == 64 ? UINT64_C(1) << 63 : 0;
   d = to_integral(d, mode);
   if (is_signed(type)) {
-    const double limit = ldexp(1.0, (int)bits - 1);
+    const double limit = (double)(UINT64_C(1) << (bits - 1));
     if (d >= limit) return (UINT64_C(1) << (bits - 1)) - 1;
     if (d < -limit) return 0 - (UINT64_C(1) << (bits - 1));
     return (uint64_t)(int64_t)d;
   }
   if (d <= 0) return 0;
-  if (d >= ldexp(1.0, (int)bits)) return bits == 64 ? UINT64_MAX : (UINT64_C(1) << bits) - 1;
+  if (d >= 2 * (double)(UINT64_C(1) << (bits - 1)))
+    return bits == 64 ? UINT64_MAX : (UINT64_C(1) << bits) - 1;
   return (uint64_t)d;
 }
 
@@ -106,6 +108,7 @@ static double sticky_double(number n) {
 }
 
 static float to_float(number n, unsigned mode) {
+  if (n.is_float && (mode & QP_SIM_RND) == QP_SIM_RN) return (float)n.f;
   fesetround(qp_sim_fenv(mode));
   volatile float f;
   if (n.is_float) {
@@ -201,7 +204,7 @@ HANDLER(general) {
   SRC32;
   const bool half = o->type == QP_SIM_F16 || o->type == QP_SIM_BF16 || o->type == QP_SIM_U16 ||
                     o->type == QP_SIM_S16;
-  const bool narrow = half && !(o->n & 2); /* a 16-bit register is kept zero-extended */
+  const bool narrow = half && !(o->n & IN_32_BITS); /* a 16-bit register is kept zero-extended */
   QP_SIM_LOOP(mask, l) {
     const uint64_t raw = o->sub2 & WIDE_SOURCE ? ((const qp_sim_u64 *)a)[l] : a[l];
     const uint64_t v = convert(o, raw);
@@ -209,6 +212,21 @@ HANDLER(general) {
       ((qp_sim_u64 *)d)[l] = v;
     else
       d[l] = narrow ? (uint16_t)v : (uint32_t)v;
+  }
+}
+
+/* Integers in registers of at most 32 bits: the source is cut to its type, then the result to its
+   own, each with zeros or its sign above. */
+HANDLER(whole_to_whole) {
+  DEST32;
+  SRC32;
+  const unsigned from = 32 - bits_of(o->type2), to = 32 - bits_of(o->type);
+  const bool from_signed = is_signed(o->type2), to_signed = is_signed(o->type);
+  const uint32_t kept = to >= 16 && !(o->n & IN_32_BITS) ? 0xffff : UINT32_MAX;
+  QP_SIM_LOOP(mask, l) {
+    const uint32_t v = a[l] << from;
+    const uint32_t x = (from_signed ? (uint32_t)((int32_t)v >> from) : v >> from) << to;
+    d[l] = (to_signed ? (uint32_t)((int32_t)x >> to) : x >> to) & kept;
   }
 }
 
@@ -253,10 +271,34 @@ HANDLER(f32_to_f16) {
   QP_SIM_LOOP(mask, l) d[l] = qp_float_to_half(a[l]);
 }
 
+HANDLER(f32_to_f64) {
+  qp_sim_f64 *d = (qp_sim_f64 *)qp_sim_reg(w, o->r[0]);
+  const qp_sim_f32 *a = (const qp_sim_f32 *)qp_sim_reg(w, o->r[1]);
+  QP_SIM_LOOP(mask, l) d[l] = (double)a[l];
+}
+HANDLER(f64_to_f32) {
+  DEST32;
+  const qp_sim_f64 *a = (const qp_sim_f64 *)qp_sim_reg(w, o->r[1]);
+  QP_SIM_LOOP(mask, l) d[l] = isnan(a[l]) ? QP_SIM_NAN_BITS : qp_float_bits((float)a[l]);
+}
+
+/* To the nearest, ties to even. */
+HANDLER(f32_to_s32) {
+  qp_sim_s32 *d = (qp_sim_s32 *)qp_sim_reg(w, o->r[0]);
+  const qp_sim_f32 *a = (const qp_sim_f32 *)qp_sim_reg(w, o->r[1]);
+  const double shift = 0x1.8p52; /* a sum with it has no bits below 1 */
+  QP_SIM_LOOP(mask, l) {
+    const double x = (double)a[l];
+    const double whole = x + shift - shift;
+    d[l] = fabs(x) < 0x1p31 ? (int32_t)whole : (int32_t)float_to_int(x, QP_SIM_S32, QP_SIM_RN);
+  }
+}
+
 qp_sim_fn qp_sim_cvt_fn(const qp_sim_op *o) {
   const unsigned to = o->type, from = o->type2;
-  if (o->mode || o->sub || o->n) return general;
   const bool dest64 = o->sub2 & WIDE_DEST, source64 = o->sub2 & WIDE_SOURCE;
+  const bool wholes = !o->mode && !float_type(to) && !float_type(from) && !dest64 && !source64;
+  if (o->mode || o->sub || o->n) return wholes ? whole_to_whole : general;
   if (dest64 && !source64) {
     if (from == QP_SIM_U32 && (to == QP_SIM_U64 || to == QP_SIM_S64)) return u32_to_u64;
     if (from == QP_SIM_S32 && (to == QP_SIM_U64 || to == QP_SIM_S64)) return s32_to_s64;
@@ -264,7 +306,10 @@ qp_sim_fn qp_sim_cvt_fn(const qp_sim_op *o) {
   if (!dest64 && (from == QP_SIM_U64 || from == QP_SIM_S64) &&
       (to == QP_SIM_U32 || to == QP_SIM_S32))
     return low_of_64;
+  if (to == QP_SIM_F64 && from == QP_SIM_F32) return f32_to_f64;
+  if (to == QP_SIM_F32 && from == QP_SIM_F64) return f64_to_f32;
   if (dest64 || source64) return general;
+  if (to == QP_SIM_S32 && from == QP_SIM_F32) return f32_to_s32;
   const bool to32 = to == QP_SIM_U32 || to == QP_SIM_S32;
   if (to32 && (from == QP_SIM_U32 || from == QP_SIM_S32)) return copy_32;
   if (to32 && from == QP_SIM_U16) return low_16;
@@ -273,7 +318,7 @@ qp_sim_fn qp_sim_cvt_fn(const qp_sim_op *o) {
     return low_16;
   if (to == QP_SIM_F32 && from == QP_SIM_F16) return f16_to_f32;
   if (to == QP_SIM_F16 && from == QP_SIM_F32) return f32_to_f16;
-  return general;
+  return wholes ? whole_to_whole : general;
 }
 
 /* ---- two at a time: the first source goes to the upper half ---- */
