@@ -153,11 +153,12 @@ static inline uint64_t qp_glu_word(uint32_t activation, float limit) {
 #define QP_ENCODE_FED_ARGUMENTS(WORD, LIST)                                                        \
   WORD(x, "const float *targets", "x [groups][32][K]")                                             \
   WORD(table, "const void *table",                                                                 \
-       "trellis: gen/encode/path_table.h, numbers, then float t^ [ENTRIES][DIM]; fields: "         \
-       "gen/encode/field_table.h")                                                                 \
+       "trellis: gen/encode/path_table.h, numbers, then float t^ [ENTRIES][DIM]; codes: fp16 "     \
+       "[CODES][DIM], OF_ROWS [groups][32][CODES][DIM]; fields: gen/encode/field_table.h")         \
   WORD(values, "const unsigned short *values", "trellis: fp16 [2^WINDOW][DIM]")                    \
-  WORD(y, "unsigned *codes", "trellis: [groups][32 lanes][STEPS]; fields: [groups][32][K]")        \
-  WORD(start, "unsigned *start", "fields: raw [groups][32][K / GROUP, rounded up][FIELDS]")        \
+  WORD(y, "unsigned *codes", "trellis: [groups][32 lanes][STEPS]; else [groups][32][K / DIM]")     \
+  WORD(start, "unsigned *start",                                                                   \
+       "fields: raw [groups][32][K / GROUP, rounded up, or 1 BY_ROW][FIELDS]")                     \
   WORD(workspace, "void *room",                                                                    \
        "trellis: [blocks][steps of a run][GROUPS + 2][PAIRS] pairs of sums")                       \
   WORD(rows, "unsigned long long groups", "of 32 rows")                                            \

@@ -92,6 +92,9 @@ void qp_encode_copy_columns(float *to, unsigned to_stride, const float *from, un
 /* Code a group of rows: 'work' of qp_encode_run_threads. */
 qp_status qp_encode_row_group(qp_encode_job *j, qp_encode_desk *d, unsigned row_group,
                               qp_error *err);
+/* Find codes that stand in d->work and d->value, in the order of the columns, again where that is
+   done, pack them and choose scales of rows. */
+void qp_encode_end_ordered(const qp_encode_job *j, qp_encode_desk *d, unsigned row_group);
 /* Choose the scales of rows whose codes and values are known, and measure what they lose. */
 void qp_encode_fit_scales(const qp_encode_job *j, qp_encode_desk *d, unsigned row_group);
 /* Where a coder puts the codes and fields of part p. */

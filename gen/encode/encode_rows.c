@@ -85,7 +85,7 @@ qp_status qp_encode_desk_make(const job *j, desk *d, qp_error *err) {
   qp_status status =
       ok ? qp_encode_apart_make(j, d, err) : qp_fail(err, QP_E_NOMEM, "no memory for 32 rows");
   for (unsigned p = 0; !status && p < j->out->parts; p++)
-    if (!j->lanes[0].target || j->lanes[p].table) /* a searcher needs codebooks of rows alone */
+    if (!j->lanes[0].target || j->lanes[p].table || j->order) /* else a searcher needs none */
       status = qp_coder_work_new(j->coder[p], &j->out->part[p].stream, &d->work[p], err);
   for (unsigned p = 0; !status && p < j->out->parts; p++) {
     if (!d->work[p]) continue;
@@ -416,6 +416,12 @@ void qp_encode_fit_scales(const job *j, desk *d, unsigned row_group) {
     sum_rows(j, d, row_group, &sums);
   }
   measure_rows(j, d, row_group, &sums);
+}
+
+void qp_encode_end_ordered(const job *j, desk *d, unsigned row_group) {
+  if (j->again) code_again(j, d, row_group);
+  end_fed(j, d, row_group);
+  qp_encode_fit_scales(j, d, row_group);
 }
 
 qp_status qp_encode_row_group(job *j, desk *d, unsigned row_group, qp_error *err) {

@@ -3,6 +3,7 @@
 #include "gen/encode/encode_internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "gen/encode/lanes.h"
 #include "runtime/half.h"
@@ -10,11 +11,17 @@
 typedef qp_encode_job job;
 typedef qp_encode_desk desk;
 
+/* Are codes of part p found row by row? */
+static bool by_rows(const job *j, unsigned p) {
+  const qp_coder *c = j->coder[p];
+  return qp_coder_takes_rows(c) || (j->feeds && qp_coder_takes_orders(c));
+}
+
 /* Count the codes of 32 rows, as a searcher finds them: of lanes or of rows. */
 static size_t searched_codes(const job *j, unsigned p) {
   const qp_stream *s = &j->out->part[p].stream;
   const size_t steps = (size_t)s->superblocks * s->period.steps, dim = s->quantizer->dim;
-  return QP_GROUP_ROWS * (qp_coder_takes_rows(j->coder[p]) ? s->columns / dim : steps);
+  return QP_GROUP_ROWS * (by_rows(j, p) ? s->columns / dim : steps);
 }
 
 /* Count the targets of 32 rows: where errors are fed, those of columns without padding. */
@@ -77,16 +84,47 @@ static void pack_part(const job *j, desk *d, unsigned row_group, unsigned p) {
   if (qp_coder_has_fields(j->coder[p]))
     qp_field_groups_pack(s, row_group, j->lanes[p].field + nth * searched_fields(j, p),
                          e->part[p].field);
-  if (qp_coder_takes_rows(j->coder[p])) {
+  if (by_rows(j, p)) {
     qp_lanes_of_rows(s, code, NULL, d->lane_code);
     code = d->lane_code;
   }
   qp_lanes_pack(s, row_group, code, e->part[p].codes);
 }
 
+/* Give the coder of part p what a searcher found for its columns in their order. */
+static qp_status take_codes(const job *j, desk *d, unsigned row_group, unsigned p, qp_error *err) {
+  const qp_encoded *e = j->out;
+  const qp_stream *s = &e->part[p].stream;
+  const size_t dim = s->quantizer->dim, per_row = s->columns / dim;
+  const qp_coder_out out = qp_encode_out_of(e, p);
+  const uint32_t *code = j->lanes[p].code + (row_group - j->first) * searched_codes(j, p);
+  const qp_status status = qp_coder_begin(j->coder[p], d->work[p], s, row_group,
+                                          d->x + e->part[p].column, e->columns, &out, err);
+  if (status) return status;
+  for (unsigned r = 0; r < QP_GROUP_ROWS; r++, code += per_row) {
+    const qp_descent_row row = qp_coder_row(j->coder[p], d->work[p], s, r);
+    float *value = d->value + (size_t)r * e->columns + e->part[p].column;
+    memcpy(row.code, code, sizeof *code * per_row);
+    for (size_t i = 0; i < per_row; i++)
+      memcpy(value + i * dim, row.table + code[i] * dim, sizeof *value * dim);
+  }
+  return QP_OK;
+}
+
+/* Codes in an order of their own, which are then found again. */
+static qp_status pack_ordered(job *j, desk *d, unsigned row_group, qp_error *err) {
+  qp_status status = QP_OK;
+  for (unsigned p = 0; p < j->out->parts && !status; p++)
+    if (j->out->part[p].stream.columns) status = take_codes(j, d, row_group, p, err);
+  if (!status) qp_encode_end_ordered(j, d, row_group);
+  return status;
+}
+
 static qp_status pack_row_group(job *j, desk *d, unsigned row_group, qp_error *err) {
   const qp_encoded *e = j->out;
   qp_encode_load_rows(j, d, row_group);
+  d->multiplied = false;
+  if (j->order && j->feeds) return pack_ordered(j, d, row_group, err);
   for (unsigned p = 0; p < e->parts; p++) {
     const qp_stream *s = &e->part[p].stream;
     if (!s->columns) continue;
@@ -100,7 +138,6 @@ static qp_status pack_row_group(job *j, desk *d, unsigned row_group, qp_error *e
                            s->columns);
     qp_encode_set_apart(j, d, p, e->part[p].column, e->part[p].column + s->columns);
   }
-  d->multiplied = false;
   qp_encode_fit_scales(j, d, row_group);
   return QP_OK;
 }
@@ -116,6 +153,7 @@ static qp_status search_part(job *j, unsigned p, unsigned n) {
                                .groups = n,
                                .targets = j->lanes[p].target,
                                .errors = j->errors,
+                               .tables = j->lanes[p].table,
                                .codes = j->lanes[p].code,
                                .fields = j->lanes[p].field};
     return by->feed(by->context, j->coder[p], s, &in, &j->error);
@@ -139,14 +177,15 @@ qp_status qp_encode_run_searched(job *j, unsigned at_once, qp_error *err) {
   return status ? qp_fail(err, status, "%s", j->error.text) : QP_OK;
 }
 
-/* Can a searcher feed errors forward?  Of trellises whose columns come by eights, and of scalars
-   with group fields. */
+/* Can a searcher feed errors forward?  Of trellises whose columns come by eights, of scalars with
+   group fields, and of codes that stand alone by tables. */
 static bool can_feed(const job *j) {
   if (!j->options->searcher->feed) return false;
   for (unsigned p = 0; p < j->out->parts; p++) {
     const qp_coder *c = j->coder[p];
     const bool fields = qp_coder_has_fields(c) && c->quantizer->dim == 1;
-    if (!(fields || qp_coder_feeds_few(c->quantizer)) || j->out->part[p].stream.sparse)
+    const bool alone = qp_coder_takes_orders(c) && c->values;
+    if (!(fields || alone || qp_coder_feeds_few(c->quantizer)) || j->out->part[p].stream.sparse)
       return false;
   }
   return true;
@@ -158,7 +197,7 @@ bool qp_encode_can_search(const job *j) {
   for (unsigned p = 0; p < j->out->parts; p++) {
     const qp_coder *c = j->coder[p];
     if (c->stages.count) return false;
-    if (qp_coder_takes_rows(c) && j->out->part[p].stream.columns % c->quantizer->dim) return false;
+    if (by_rows(j, p) && j->out->part[p].stream.columns % c->quantizer->dim) return false;
   }
   return true;
 }

@@ -277,11 +277,15 @@ const qp_family *qp_families_for(const qp_families *f, qp_op op, const char *pat
   return qp_families_of(f, op, path, false, list) ? list[0] : NULL;
 }
 
-bool qp_family_serves(const qp_family *family, const qp_problem *p) {
+/* QP_E_ARG: it is for others; QP_E_LIMIT: something keeps it from serving. */
+static qp_status serves(const qp_family *family, const qp_problem *p) {
   qp_error why;
-  return family->op == p->op && !qp_family_check_arch(family, p->arch, &why) &&
-         !family->kernel->check(p, family->name, &why);
+  if (family->op != p->op) return QP_E_ARG;
+  const qp_status status = qp_family_check_arch(family, p->arch, &why);
+  return status ? status : family->kernel->check(p, family->name, &why);
 }
+
+bool qp_family_serves(const qp_family *family, const qp_problem *p) { return !serves(family, p); }
 
 qp_status qp_family_check_arch(const qp_family *family, unsigned arch, qp_error *err) {
   const qp_arch *row = qp_arch_find(arch);
@@ -295,9 +299,16 @@ qp_status qp_family_check_arch(const qp_family *family, unsigned arch, qp_error 
 const qp_family *qp_families_serving(const qp_families *f, const qp_problem *p, const char *path) {
   const qp_family *list[QP_MAX_FAMILIES];
   const size_t n = qp_families_of(f, p->op, path, false, list);
-  for (size_t i = 0; i < n; i++)
-    if (qp_family_serves(list[i], p)) return list[i];
-  return n ? list[0] : NULL;
+  const qp_family *nearest = n ? list[0] : NULL;
+  bool limited = false;
+  for (size_t i = 0; i < n; i++) {
+    const qp_status status = serves(list[i], p);
+    if (!status) return list[i];
+    if (status != QP_E_LIMIT || limited) continue;
+    limited = true;
+    nearest = list[i];
+  }
+  return nearest;
 }
 
 size_t qp_families_paths(const qp_families *f, qp_op op, const char *out[QP_MAX_PATHS],

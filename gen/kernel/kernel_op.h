@@ -102,6 +102,7 @@ typedef struct qp_kernel_op {
   ROW(encode_trellis)                                                                              \
   ROW(encode_codes)                                                                                \
   ROW(encode_fed)                                                                                  \
+  ROW(encode_fed_codes)                                                                            \
   ROW(encode_fed_fields)                                                                           \
   ROW(encode_fields)                                                                               \
   ROW(rotate_norm)                                                                                 \

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The rows of encode find group fields with the codes of their group, other codes by the nearest
    codeword; op_encode_trellis.c has that of trellises. */
+#include <stdint.h>
 #include <stdlib.h>
 
 #include "runtime/arch.h"
@@ -11,7 +12,14 @@
 #include "gen/kernel/kernel_op.h"
 #include "gen/kernel/op_encode.h"
 
-enum { DIM_MAX = 8 };
+enum {
+  DIM_MAX = 8,
+  LANES = 8, /* threads of a group of fields */
+  WARP = 32,
+  ROWS = 32,     /* of a group of rows */
+  FED_SPAN = 64, /* columns whose sums of errors a row keeps */
+  FEW_CODES = 64 /* that eight threads look through */
+};
 
 static const qp_quantizer *quantizer_of(const qp_kernel *k) {
   return k->problem.segment[0].quantizer;
@@ -34,14 +42,17 @@ static qp_status check_linear(const qp_problem *p, qp_error *err) {
   return QP_OK;
 }
 
-/* Why no kernel takes what has group fields; or that a family for them does. */
-static qp_status refuse_fields(const qp_problem *p, const char *family, qp_error *err) {
-  const qp_quantizer *q = p->segment[0].quantizer;
-  qp_field_table t;
-  const qp_status status = qp_field_table_make(q, p->columns, false, &t, err);
-  return status ? status
-                : qp_fail(err, QP_E_LIMIT, "family %s is for codes alone; %s has group fields",
-                          family, q->name);
+static qp_status refuse_sparse(const qp_quantizer *q, qp_error *err) {
+  return qp_fail(err, QP_E_LIMIT,
+                 "%s: errors of what sparse entries take up are fed forward by the CPU alone",
+                 q->name);
+}
+
+/* That a family is for another kind is no limit (QP_E_ARG): families of its kind say what is. */
+static qp_status other_kind(const qp_problem *p, const char *family, const char *kind,
+                            qp_error *err) {
+  return qp_fail(err, QP_E_ARG, "family %s is for %s; %s is of another kind", family, kind,
+                 p->segment[0].quantizer->name);
 }
 
 qp_status qp_encode_check(const qp_problem *p, const char *family, bool trellis, qp_error *err) {
@@ -49,7 +60,9 @@ qp_status qp_encode_check(const qp_problem *p, const char *family, bool trellis,
   const qp_status status = check_linear(p, err);
   if (status) return status;
   const bool rows = has_row_books(q);
-  if (q->fields) return refuse_fields(p, family, err);
+  if (trellis != (q->kind == QP_TRELLIS))
+    return other_kind(p, family, trellis ? "trellises" : "codes that stand alone", err);
+  if (q->fields) return other_kind(p, family, "codes without group fields", err);
   if (rows && (trellis || p->columns % q->dim))
     return qp_fail(err, QP_E_LIMIT,
                    "%s: with codebooks by row vectors of %u weights, which divide K, can be "
@@ -58,9 +71,6 @@ qp_status qp_encode_check(const qp_problem *p, const char *family, bool trellis,
   if (q->window > QP_TRELLIS_WINDOW || q->dim > DIM_MAX)
     return qp_fail(err, QP_E_LIMIT, "%s: window %u, dim %u; up to %d and %d can be encoded",
                    q->name, q->window, q->dim, QP_TRELLIS_WINDOW, DIM_MAX);
-  if (trellis != (q->kind == QP_TRELLIS))
-    return qp_fail(err, QP_E_LIMIT, "family %s is for %s; %s is none", family,
-                   trellis ? "trellises" : "vector and scalar quantizers", q->name);
   return QP_OK;
 }
 
@@ -108,13 +118,81 @@ const qp_kernel_op qp_op_encode_codes = {
     .hole = {QP_HOLES_OF_ALL},
 };
 
+/* ---- The same with error feedback ---- */
+
+static unsigned codes_of(const qp_quantizer *q) {
+  return 1u << (q->planes ? q->planes_read : q->window);
+}
+static unsigned team_of(const qp_quantizer *q) { return codes_of(q) > FEW_CODES ? WARP : LANES; }
+
+static qp_status check_fed_codes(const qp_problem *p, const char *family, qp_error *err) {
+  const qp_quantizer *q = p->segment[0].quantizer;
+  const qp_status status = qp_encode_check(p, family, false, err);
+  if (status) return status;
+  if (q->dim > 2 && !has_row_books(q))
+    return qp_fail(
+        err, QP_E_LIMIT,
+        "%s: errors of vectors of %u weights, which lie in several rows, are fed forward "
+        "by the CPU alone",
+        q->name, q->dim);
+  return q->sparse > 0 ? refuse_sparse(q, err) : QP_OK;
+}
+
+#define FED_CODES_CONSTANTS(X)                                                                     \
+  X(UNSIGNED, THREADS, k->block, "threads a block")                                                \
+  X(UNSIGNED, TEAM, team_of(q), "threads that have a row")                                         \
+  X(UNSIGNED, K, k->problem.columns, "columns of the targets")                                     \
+  X(UNSIGNED, SPAN, FED_SPAN, "columns whose sums of errors are kept")                             \
+  X(UNSIGNED, DIM, q->dim, "weights a code")                                                       \
+  X(UNSIGNED, CODES, codes_of(q), "codewords")                                                     \
+  X(FLAG, OF_ROWS, has_row_books(q), "each row has codewords of its own")
+
+static const qp_named fed_codes_constant[] = {FED_CODES_CONSTANTS(QP_NAMED)};
+
+static void fed_codes_values(const qp_kernel *k, unsigned *v) {
+  const qp_quantizer *q = quantizer_of(k);
+  FED_CODES_CONSTANTS(QP_VALUE)
+}
+
+static const qp_tunable_use fed_tunable[] = {
+    {"warps", 1, 8, QP_NEEDED, true, "warps a block"},
+};
+
+/* Count bytes as the template's struct Shared has them. */
+static qp_status size_fed_codes(qp_kernel *k, qp_error *err) {
+  const qp_quantizer *q = quantizer_of(k);
+  const unsigned rows = k->block / team_of(q), tables = has_row_books(q) ? rows : 1;
+  const uint64_t words = (uint64_t)tables * codes_of(q) * (1 + q->dim);
+  const uint64_t bytes = 8 * FED_SPAN * rows + 4 * (words + words % 2);
+  const unsigned room = qp_arch_smem_bytes(k->problem.arch);
+  k->grid = (k->problem.segment[0].rows + ROWS - 1) / ROWS * (ROWS / rows);
+  k->smem_bytes = (unsigned)bytes;
+  if (bytes <= room) return QP_OK;
+  return qp_fail(err, QP_E_LIMIT, "%s: %u codewords take %llu bytes of shared memory; sm_%u has %u",
+                 q->name, codes_of(q), (unsigned long long)bytes, k->problem.arch, room);
+}
+
+const qp_kernel_op qp_op_encode_fed_codes = {
+    .op = QP_OP_ENCODE_FED,
+    .form = "codes",
+    .help = "the nearest codeword, code by code, errors fed forward",
+    QP_OP_LIST(tunable, fed_tunable),
+    QP_OP_LIST(constant, fed_codes_constant),
+    .values = fed_codes_values,
+    .check = check_fed_codes,
+    .size = size_fed_codes,
+    .hole = {QP_HOLES_OF_ALL},
+};
+
 /* ---- Group fields ---- */
 
 static qp_status check_fields(const qp_problem *p, const char *family, qp_error *err) {
+  const qp_quantizer *q = p->segment[0].quantizer;
   qp_field_table t;
   qp_status status = check_linear(p, err);
-  (void)family;
-  if (!status) status = qp_field_table_make(p->segment[0].quantizer, p->columns, false, &t, err);
+  if (!status && (q->kind == QP_TRELLIS || !q->fields))
+    status = other_kind(p, family, "group fields", err);
+  if (!status) status = qp_field_table_make(q, p->columns, false, &t, err);
   return status;
 }
 
@@ -128,15 +206,8 @@ static unsigned span_of(const qp_field_table *t) {
 /* With error feedback. */
 static qp_status check_fed_fields(const qp_problem *p, const char *family, qp_error *err) {
   const qp_quantizer *q = p->segment[0].quantizer;
-  qp_field_table t;
-  qp_status status = check_linear(p, err);
-  (void)family;
-  if (!status) status = qp_field_table_make(q, p->columns, false, &t, err);
-  if (!status && q->sparse > 0)
-    status = qp_fail(err, QP_E_LIMIT,
-                     "%s: errors of what sparse entries take up are fed forward by the CPU alone",
-                     q->name);
-  return status;
+  const qp_status status = check_fields(p, family, err);
+  return !status && q->sparse > 0 ? refuse_sparse(q, err) : status;
 }
 
 #define FIELDS_CONSTANTS(X)                                                                        \
@@ -179,13 +250,9 @@ static const qp_tunable_use fields_tunable[] = {
     {"warps", 1, 32, QP_NEEDED, false, "warps a block"},
 };
 
-static const qp_tunable_use fed_fields_tunable[] = {
-    {"warps", 1, 8, QP_NEEDED, true, "warps a block"},
-};
-
 /* Count bytes as the template's struct Shared has them. */
 static qp_status size_fields(qp_kernel *k, qp_error *err) {
-  enum { LANES = 8, WARP = 32, BANKS = 64 };
+  enum { BANKS = 64 };
   const qp_quantizer *q = quantizer_of(k);
   qp_field_table t;
   const qp_status status = qp_field_table_make(q, k->problem.columns, false, &t, err);
@@ -206,7 +273,6 @@ static qp_status size_fields(qp_kernel *k, qp_error *err) {
 
 /* The same with sums of errors for each column of a group, for blocks of whole groups of rows. */
 static qp_status size_fed_fields(qp_kernel *k, qp_error *err) {
-  enum { LANES = 8, WARP = 32, ROWS = 32 };
   const qp_quantizer *q = quantizer_of(k);
   qp_field_table t;
   qp_status status = qp_field_table_make(q, k->problem.columns, false, &t, err);
@@ -285,7 +351,7 @@ const qp_kernel_op qp_op_encode_fed_fields = {
     .op = QP_OP_ENCODE_FED,
     .form = "fields",
     .help = "group fields, then codes column by column, their errors fed forward",
-    QP_OP_LIST(tunable, fed_fields_tunable),
+    QP_OP_LIST(tunable, fed_tunable),
     QP_OP_LIST(constant, fields_constant),
     .values = fields_values,
     .check = check_fed_fields,

@@ -56,6 +56,10 @@ Test(encode_kernel, errors_of_small_trellises_are_fed_forward_as_by_the_cpu) {
   }
 }
 
+Test(encode_kernel, errors_of_pairs_are_fed_forward_as_by_the_cpu) {
+  check_by("encode-fed --shape 16x96", "sim:sm_90:2", "vq2-2");
+}
+
 /* Errors pass on within the larger group, and to the next, which is not whole. */
 Test(encode_kernel, errors_of_fields_of_two_sizes_are_fed_forward_as_by_the_cpu) {
   check_by("encode-fed --shape 16x64", "sim:sm_90:2",

@@ -102,9 +102,19 @@ Test(quantize_device, errors_of_group_fields_are_fed_forward) {
   expect_same(with_hessians("nf4-g64"), "\n8192 codes by kernels on sim");
 }
 
-/* Scalars without fields are found twice: by threads. */
-Test(quantize_device, scalars_with_a_hessian_are_encoded_by_threads) {
-  expect_same(with_hessians("nuq-3"), "\n0 codes by kernels on sim");
+/* They are found twice, in an order of their own: by kernels, then by threads. */
+Test(quantize_device, errors_of_scalars_are_fed_forward) {
+  expect_same(with_hessians("nuq-3"), "\n8192 codes by kernels on sim");
+}
+
+Test(quantize_device, errors_of_pairs_are_fed_forward) {
+  expect_same(with_hessians("vq2-2"), "\n4096 codes by kernels on sim");
+}
+
+Test(quantize_device, errors_of_scalars_by_codebooks_of_rows_are_fed_forward) {
+  char quantizer[512];
+  snprintf(quantizer, sizeof quantizer, "%s:rows", path("own.lua"));
+  expect_same(with_hessians(quantizer), "\n8192 codes by kernels on sim");
 }
 
 /* One group of 64 columns has its row's fields alone, one and a half share them. */

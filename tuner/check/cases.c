@@ -206,7 +206,7 @@ static unsigned field_search_of(const qp_quantizer *q, unsigned columns) {
 /* Columns of two groups of fields, or of one of several sizes, and a part of one. */
 static unsigned columns_of_fields(const qp_quantizer *q) {
   const unsigned group = qp_nested_group(q), unit = qp_nested_unit(q, 2 * group);
-  return unit > 2 * group ? unit + (group > 32 ? group + 32 : 32) : 2 * group + 32;
+  return (unit > 2 * group ? unit + (group > 32 ? group : 0) : 2 * group) / 32 * 32 + 32;
 }
 
 /* Add encoders: some of each kind, and of those with group fields one for each search.  Every
@@ -236,9 +236,9 @@ static void encoders(qp_case_maker *m) {
   }
 }
 
-/* Tell apart what is fed forward, and choose columns for it: trellises, fields of one size, of
-   several, of rows, whose sums of errors are a group's where rows are long. */
-enum { FED_TRELLIS, FED_FIELDS, FED_SIZES, FED_ROWS, FED_KINDS };
+/* Tell apart what is fed forward, and choose columns for it: trellises, codes alone, fields of one
+   size, of several, of rows, whose sums of errors are a group's where rows are long. */
+enum { FED_TRELLIS, FED_CODES, FED_FIELDS, FED_SIZES, FED_ROWS, FED_KINDS };
 static unsigned fed_kind(const qp_quantizer *q, unsigned *columns) {
   enum { USUAL = 96, LONG = 544 };
   const bool fields = q->kind != QP_TRELLIS && q->fields;
@@ -246,7 +246,8 @@ static unsigned fed_kind(const qp_quantizer *q, unsigned *columns) {
   const bool sizes = fields && qp_nested_unit(q, group) > group;
   const bool rows = fields && qp_nested_unit(q, LONG) >= LONG;
   *columns = rows ? LONG : sizes ? columns_of_fields(q) : USUAL;
-  return rows ? FED_ROWS : sizes ? FED_SIZES : fields ? FED_FIELDS : FED_TRELLIS;
+  if (fields) return rows ? FED_ROWS : sizes ? FED_SIZES : FED_FIELDS;
+  return q->kind == QP_TRELLIS ? FED_TRELLIS : FED_CODES;
 }
 
 /* Add encoders that feed errors forward, of which a block takes what all lanes of 32 rows do: those

@@ -8,6 +8,7 @@
 #include "gen/encode/feedback.h"
 #include "gen/encode/lanes.h"
 #include "gen/encode/sample.h"
+#include "runtime/half.h"
 #include "tuner/check/verify_internal.h"
 #include "tuner/quantize/device_search.h"
 
@@ -32,10 +33,12 @@ typedef struct fed_check {
   qp_feedback feedback; /* U is made up, and so is its unit; there is no Hessian */
   unsigned all;
   size_t groups, steps;
-  bool by_row;                   /* group fields: codes are found by row, [groups][32][columns] */
-  size_t raws;                   /* then of a row; */
+  bool by_row;                   /* group fields, scalars, pairs: codes are found by row, */
+  size_t row_codes;              /* [groups][32][so many] */
+  size_t raws;                   /* of a row with group fields, else 0; */
   uint32_t *raw;                 /* [groups][32][raws] */
   uint8_t *field[QP_MAX_ARRAYS]; /* of the CPU, as they are stored */
+  uint16_t *table;               /* codebooks by row: [groups][32][states][dim] */
   float *target;                 /* [groups][32][columns] */
   int32_t *errors;               /* [groups][all][32], of the columns before */
   int32_t *lost;                 /* of the CPU: the same of all columns */
@@ -75,6 +78,7 @@ static qp_status add(fed_check *c, const void *data, size_t bytes, qp_devptr *ou
 static void free_desk(fed_desk *d) {
   qp_coder_work_free(d->work);
   free(d->out.codes);
+  for (unsigned b = 0; b < QP_MAX_CODEBOOKS; b++) free(d->out.codebook[b]);
   free(d->x);
   free(d->target);
   free(d->value);
@@ -93,7 +97,14 @@ static qp_status make_desk(const fed_check *c, fed_desk *d) {
                   .sum = calloc(cells, sizeof(double)),
                   .state = calloc(c->steps, sizeof(uint32_t))};
   memcpy(d->out.field, c->field, sizeof d->out.field);
-  const bool ok = d->out.codes && d->x && d->target && d->value && d->error && d->sum && d->state;
+  bool ok = true;
+  const qp_quantizer *q = c->coder.quantizer;
+  for (unsigned b = 0; b < q->codebooks; b++) {
+    const size_t numbers = (size_t)q->codebook[b].entries * q->codebook[b].dim;
+    if (q->codebook[b].scope != QP_SCOPE_ROW) continue;
+    ok = (d->out.codebook[b] = calloc(c->groups * ROWS * numbers, sizeof(uint16_t))) && ok;
+  }
+  ok = ok && d->out.codes && d->x && d->target && d->value && d->error && d->sum && d->state;
   return ok ? qp_coder_work_new(&c->coder, &c->stream, &d->work, c->err) : out_of_memory(c);
 }
 
@@ -105,12 +116,20 @@ static void pass_errors(const fed_check *c, fed_desk *d, unsigned from, unsigned
   qp_feedback_pass(&c->feedback, from, end, c->all, d->error, d->sum);
 }
 
+/* What codes of a group of rows decode to, each row's by its own codebook. */
+static void keep_tables(const fed_check *c, const fed_desk *d, unsigned group) {
+  const size_t n = (size_t)ROWS * c->coder.states * c->coder.quantizer->dim;
+  const float *value = qp_coder_row_values(d->work);
+  for (size_t i = 0; i < n; i++) c->table[group * n + i] = qp_float_to_half(value[i]);
+}
+
 static qp_status code_columns(const fed_check *c, fed_desk *d, unsigned group) {
   const unsigned n = c->stream.columns;
   const qp_coder *coder = &c->coder;
   const unsigned grain = qp_coder_grain(coder, &c->stream);
   qp_status status =
       qp_coder_begin(coder, d->work, &c->stream, group, d->x + BEFORE, c->all, &d->out, c->err);
+  if (!status && c->table) keep_tables(c, d, group);
   for (unsigned k = 0; k < n && !status; k += grain) {
     const unsigned end = k + grain < n ? k + grain : n;
     qp_feedback_targets(&c->feedback, BEFORE + k, c->all, d->x, d->sum, d->target);
@@ -206,15 +225,18 @@ static qp_status make_data(fed_check *c, uint64_t seed) {
   c->all = BEFORE + p->columns;
   c->groups = c->stream.row_groups;
   c->steps = (size_t)c->stream.superblocks * c->stream.period.steps;
-  c->by_row = qp_coder_has_fields(&c->coder);
-  c->raws = c->by_row ? qp_field_groups(&c->stream) * q->fields : 1;
+  c->by_row = c->coder.kind != QP_CODER_TRELLIS;
+  c->row_codes = c->by_row ? p->columns / q->dim : c->steps;
+  c->raws = qp_coder_has_fields(&c->coder) ? qp_field_groups(&c->stream) * q->fields : 0;
   const size_t cells = c->groups * ROWS * p->columns, errors = c->groups * ROWS * c->all;
   c->target = calloc(cells, sizeof *c->target);
   c->errors = calloc(errors, sizeof *c->errors);
   c->lost = calloc(errors, sizeof *c->lost);
   c->code = calloc(c->groups * ROWS * c->steps, sizeof *c->code);
-  c->raw = calloc(c->groups * ROWS * c->raws, sizeof *c->raw);
+  c->raw = calloc(c->groups * ROWS * c->raws + 1, sizeof *c->raw);
   bool ok = c->target && c->errors && c->lost && c->code && c->raw;
+  if (c->coder.kind == QP_CODER_ROWS)
+    ok = (c->table = calloc(c->groups * ROWS * c->coder.states * q->dim, 2)) && ok;
   for (unsigned f = 0; f < c->stream.arrays; f++)
     ok = (c->field[f] = calloc(1, c->stream.field_bytes[f])) && ok;
   if (!ok) return out_of_memory(c);
@@ -229,30 +251,31 @@ static qp_status add_all(fed_check *c, qp_arguments *a) {
   const size_t n = c->all, rows = c->groups * ROWS;
   size_t table_bytes = 0, value_bytes = 0;
   void *table = qp_device_search_table(&c->coder, c->k, &table_bytes);
-  void *values = c->by_row ? table : qp_device_search_values(&c->coder, &value_bytes);
+  void *values = c->by_row ? NULL : qp_device_search_values(&c->coder, &value_bytes);
+  if (c->table) table_bytes = 2 * rows * c->coder.states * c->coder.quantizer->dim;
   *a = (qp_arguments){.rows = c->groups};
   qp_device_search_words(&c->coder, BEFORE, c->all, a);
-  const size_t codes = c->by_row ? c->stream.columns : c->steps;
-  qp_status status = table && values ? QP_OK : out_of_memory(c);
-  if (!status) status = add(c, table, table_bytes, &a->table);
+  qp_status status = table && (values || c->by_row) ? QP_OK : out_of_memory(c);
+  if (!status) status = add(c, c->table ? c->table : table, table_bytes, &a->table);
   if (!status && !c->by_row) status = add(c, values, value_bytes, &a->values);
-  if (!status && c->by_row) status = add(c, NULL, 4 * rows * c->raws, &a->start);
+  if (!status && c->raws) status = add(c, NULL, 4 * rows * c->raws, &a->start);
   if (!status) status = add(c, c->target, 4 * rows * c->stream.columns, &a->x);
   if (!status) status = add(c, c->errors, 4 * rows * n, &a->errors);
   if (!status) status = add(c, NULL, 4 * n * n, &a->factor);
   if (!status) status = qp_device_search_factor(c->dev, &c->feedback, a->factor, c->err);
   if (!status) status = add(c, c->feedback.scale, sizeof(double) * n, &a->sum_unit);
-  if (!status) status = add(c, NULL, 4 * rows * codes, &a->y);
+  if (!status) status = add(c, NULL, 4 * rows * c->row_codes, &a->y);
   if (!status && c->k->workspace_bytes) status = add(c, NULL, c->k->workspace_bytes, &a->workspace);
   free(table);
-  if (values != table) free(values);
+  free(values);
   return status;
 }
 
 static uint64_t instructions_of(const fed_check *c) {
   const qp_quantizer *q = c->coder.quantizer;
   const uint64_t states = (UINT64_C(1) << q->window) / c->k->block + 1;
-  if (c->by_row) return c->raws * INSTRUCTIONS_A_GROUP;
+  if (c->raws) return c->raws * INSTRUCTIONS_A_GROUP;
+  if (c->by_row) return c->row_codes * (c->coder.states + ROWS * c->all) * INSTRUCTIONS_A_STATE;
   return ROWS * (4 * c->steps + 512) * states * INSTRUCTIONS_A_STATE;
 }
 
@@ -295,7 +318,7 @@ static qp_status compare_errors(fed_check *c, qp_devptr at, qp_verdict *v) {
 }
 
 static qp_status compare_codes(fed_check *c, qp_devptr at, qp_verdict *v) {
-  const size_t each = ROWS * (c->by_row ? c->stream.columns : c->steps);
+  const size_t each = ROWS * c->row_codes;
   uint32_t *got = malloc(sizeof *got * c->groups * each);
   uint32_t *lanes = malloc(sizeof *lanes * c->groups * ROWS * c->steps);
   qp_status status =
@@ -337,6 +360,7 @@ static void release(fed_check *c) {
   free(c->lost);
   free(c->code);
   free(c->raw);
+  free(c->table);
   for (unsigned f = 0; f < QP_MAX_ARRAYS; f++) free(c->field[f]);
 }
 
@@ -349,7 +373,7 @@ qp_status qp_verify_encode_fed(qp_device *dev, const qp_kernel *kernel, const qp
   if (!status)
     status = qp_verify_launch_search(dev, kernel, compiled, &a, instructions_of(&c), err);
   v->compared = 0;
-  if (!status && c.by_row) status = compare_fields(&c, a.start, v);
+  if (!status && c.raws) status = compare_fields(&c, a.start, v);
   if (!status) status = compare_errors(&c, a.errors, v);
   if (!status) status = compare_codes(&c, a.y, v);
   release(&c);

@@ -270,9 +270,12 @@ typedef struct amounts {
   size_t sequences, codes, fields, values;
 } amounts;
 
-static amounts amounts_of(const qp_coder *coder, const qp_stream *stream, size_t sequences) {
+static amounts amounts_of(const qp_coder *coder, const qp_stream *stream, size_t sequences,
+                          bool fed) {
   const qp_quantizer *q = stream->quantizer;
   const size_t steps = (size_t)stream->superblocks * stream->period.steps;
+  if (fed && coder->kind == QP_CODER_CODES)
+    return (amounts){.sequences = sequences, .codes = sequences * (stream->columns / q->dim)};
   if (qp_coder_has_fields(coder))
     return (amounts){.sequences = sequences,
                      .codes = sequences * stream->columns,
@@ -304,7 +307,7 @@ static qp_status search(void *context, const qp_coder *coder, const qp_stream *s
                         const qp_encode_search *in, qp_error *err) {
   qp_device_search *s = context;
   const size_t dim = stream->quantizer->dim;
-  const amounts n = amounts_of(coder, stream, in->sequences);
+  const amounts n = amounts_of(coder, stream, in->sequences, false);
   const size_t beside = n.fields ? n.fields : n.sequences;
   searcher *k = NULL;
   qp_status status = find_searcher(s, QP_OP_ENCODE, stream, &k, err);
@@ -356,7 +359,7 @@ static qp_status feed(void *context, const qp_coder *coder, const qp_stream *str
                       const qp_encode_feed *in, qp_error *err) {
   qp_device_search *s = context;
   const size_t rows = QP_GROUP_ROWS * in->groups, all = in->feedback->columns;
-  const amounts n = amounts_of(coder, stream, rows);
+  const amounts n = amounts_of(coder, stream, rows, true);
   const size_t errors = sizeof *in->errors * rows * all;
   const size_t targets = sizeof *in->targets * rows * stream->columns;
   searcher *k = NULL;
@@ -364,9 +367,8 @@ static qp_status feed(void *context, const qp_coder *coder, const qp_stream *str
   if (status) return status;
   qp_arguments a = {.rows = in->groups};
   qp_device_search_words(coder, in->first, (unsigned)all, &a);
-  status = put_table(s, coder, k, err);
-  a.table = k->table;
-  if (!status && !n.fields) status = put_values(s, coder, &a.values, err);
+  status = put_tables(s, coder, k, &n, in->tables, &a.table, err);
+  if (!status && coder->kind == QP_CODER_TRELLIS) status = put_values(s, coder, &a.values, err);
   if (!status) status = need(s, ROOM_START, sizeof *in->fields * n.fields, &a.start, err);
   if (!status) status = put_factor(s, in->feedback, &a, err);
   if (!status) status = need(s, ROOM_TARGETS, targets, &a.x, err);
