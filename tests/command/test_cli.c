@@ -265,6 +265,14 @@ Test(cli, check_takes_some_operations_or_all_but_them) {
   cr_expect_eq(kernels_of("--without-op encode,gemm,encode"), all - gemm - encode);
 }
 
+Test(cli, check_says_why_a_quantizer_has_no_encode_kernel) {
+  expect("check e8p-2 --op encode-fed", 2, "e8p-2: errors of vectors of 8 weights");
+  expect("check e8p-2 --op encode-fed", 2, "finds its codes on the CPU");
+  expect("check squeezellm-3 --op encode-fed", 2, "sparse entries");
+  expect("check bcq-2 --op encode", 2, "a number that the fields set");
+  expect("check tcq-3.25 --op encode-fed", 2, "of those: tcq-3 tcq-3.5");
+}
+
 Test(cli, distortion_says_where_codebooks_are_not_fitted) {
   char folder[] = "/tmp/qpal-cli-XXXXXX", path[64], question[128];
   cr_assert(mkdtemp(folder));

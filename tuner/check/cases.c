@@ -2,6 +2,7 @@
 /* Lists what `qpal check` covers. */
 #include "tuner/check/cases.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -452,6 +453,50 @@ static void list_families(qp_case_maker *m, qp_op op) {
     list->family[list->count++] = all[i];
     if (!all[i]->reference) list->usual = list->count;
   }
+}
+
+/* ---- None ---- */
+
+/* Parts of a split, each of which may have a kernel, by name. */
+static qp_status fail_split(const qp_quantizer *q, const char *op, qp_error *err) {
+  char parts[1024] = "";
+  size_t used = 0;
+  for (unsigned p = 0; p < q->parts && used < sizeof parts; p++)
+    used += (size_t)snprintf(parts + used, sizeof parts - used, "%s%s", p ? " " : "",
+                             q->part[p].quantizer->name);
+  return qp_fail(err, QP_E_ARG,
+                 "no kernel fits these options: %s is a split, whose parts are encoded one by one; "
+                 "check --op %s of those: %s",
+                 q->name, op, parts);
+}
+
+qp_status qp_cases_fail_none(qp_families *families, const qp_case_wishes *w, qp_error *err) {
+  const uint32_t encoding = 1u << QP_OP_ENCODE | 1u << QP_OP_ENCODE_FED;
+  const bool encodes = w->ops && !(w->ops & ~encoding) && w->quantizers;
+  const qp_op op = w->ops >> QP_OP_ENCODE_FED & 1 ? QP_OP_ENCODE_FED : QP_OP_ENCODE;
+  const qp_case_maker m = {.families = families, .w = w};
+  qp_problem p = qp_cases_problem(&m, op, QP_F16, 1);
+  qp_choice choice;
+  qp_kernel kernel;
+  qp_error why = {{0}};
+  if (!encodes) return qp_fail(err, QP_E_ARG, "no kernel fits these options");
+  const qp_quantizer *q = p.segment[0].quantizer = w->quantizer[0];
+  if (q->kind == QP_SPLIT) return fail_split(q, qp_op_name(op), err);
+  p.segments = 1;
+  p.segment[0].rows = w->rows ? w->rows : 48;
+  p.columns = w->columns ? w->columns : q->fields ? columns_of_fields(q) : 64;
+  const qp_family *f =
+      w->family ? qp_families_find(families, w->family) : qp_families_serving(families, &p, NULL);
+  if (!f || f->op != op) return qp_fail(err, QP_E_ARG, "no kernel fits these options");
+  qp_choice_default(f, &choice);
+  if (!qp_kernel_make(families, &p, &choice, &kernel, &why)) {
+    qp_kernel_free(&kernel);
+    return qp_fail(err, QP_E_ARG, "no kernel fits these options");
+  }
+  return qp_fail(err, QP_E_ARG,
+                 "no kernel fits these options: %s (--op %s); `qpal quantize` finds its codes on "
+                 "the CPU, with --device, too",
+                 why.text, qp_op_name(op));
 }
 
 qp_status qp_cases_make(qp_families *families, const qp_case_wishes *wishes, qp_cases *out,

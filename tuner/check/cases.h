@@ -10,5 +10,8 @@
 qp_status qp_cases_make(qp_families *families, const qp_case_wishes *wishes, qp_cases *out,
                         qp_error *err);
 void qp_cases_free(qp_cases *c);
+/* Say that there are none, and of encoders what keeps the first quantizer from having a kernel.
+   Returns QP_E_ARG. */
+qp_status qp_cases_fail_none(qp_families *families, const qp_case_wishes *wishes, qp_error *err);
 
 #endif

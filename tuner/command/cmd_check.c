@@ -302,7 +302,7 @@ static qp_status run_cases(const check_options *o, const qp_session *s, const ch
   qp_result *result = NULL;
   bool *verify = NULL; /* NULL: all */
   qp_status status = qp_cases_make(s->families, w, &cases, err);
-  if (!status && !cases.count) status = qp_fail(err, QP_E_ARG, "no kernel fits these options");
+  if (!status && !cases.count) status = qp_cases_fail_none(s->families, w, err);
   if (!status && o->list) {
     list_cases(o, w, &cases);
     qp_cases_free(&cases);
