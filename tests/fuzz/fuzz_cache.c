@@ -87,10 +87,19 @@ static void try_codebook(void) {
   must(!qp_codebook_lloyd_max(ENTRIES, found, NULL) && !memcmp(found, book, sizeof book));
 }
 
-static void try_definition(void) {
+/* libFuzzer sees what a checksum is compared with and finds other hashes with theirs: of these too
+   the hash is the one that the file says, and the checksum no other file's. */
+static void try_definition(const unsigned char *file, size_t bytes) {
+  static char other[sizeof spec[0]->quantizer.hash], checksum[17];
   qp_quantizer q = spec[0]->quantizer;
+  const size_t digits = strlen(q.hash);
   memset(q.hash, 0, sizeof q.hash);
-  if (qp_definition_is_kept(&q)) must(!strcmp(q.hash, spec[0]->quantizer.hash));
+  if (!qp_definition_is_kept(&q) || !strcmp(q.hash, spec[0]->quantizer.hash)) return;
+  must(bytes >= good_bytes[DEFINITION] && !memcmp(file, q.hash, digits));
+  must(memcmp(file + digits, good[DEFINITION] + digits, good_bytes[DEFINITION] - digits) != 0);
+  if (!strcmp(other, q.hash)) must(!memcmp(checksum, file + digits + 1, 16));
+  memcpy(other, q.hash, sizeof other);
+  memcpy(checksum, file + digits + 1, 16);
 }
 
 static void try_kernel(void) {
@@ -114,7 +123,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     file[(data[i] | (size_t)data[i + 1] << 8) % bytes] = data[i + 2];
   write_bytes(path[kind], file, bytes);
   if (kind == CODEBOOK) try_codebook();
-  if (kind == DEFINITION) try_definition();
+  if (kind == DEFINITION) try_definition(file, bytes);
   if (kind == CUBIN) try_kernel();
   return 0;
 }
