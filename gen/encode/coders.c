@@ -4,7 +4,6 @@
 
 #include <stdlib.h>
 
-
 typedef struct kept {
   struct kept *next;
   unsigned beam;

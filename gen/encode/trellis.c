@@ -8,56 +8,24 @@
 #include <string.h>
 
 #include "gen/encode/long_search.h"
-#include "gen/encode/trellis_push.h"
-#include "gen/encode/trellis_step.h"
+#include "gen/encode/trellis_flight.h"
+#include "gen/encode/trellis_forward.h"
 
 enum {
   LANES = QP_TRELLIS_LANES,
   SEQUENCES = QP_TRELLIS_SEQUENCES,
   MOST_BYTES = 256 << 20, /* most memory of the sums that one thread keeps for the least number of
                              steps */
-  MARKS = 32,             /* most steps whose sums are kept longer, to search again from there */
-  TRIES = 64,             /* of a limit that is to let so many paths through */
   FIRST_LIMIT = 256
 };
 
 /* ---- Memory of a thread ---- */
 
-/* One sequence in flight: its run, the sums, and what is not yet told. */
-typedef struct flight {
-  const float
-      *target; /* [steps][dim], circular: position p of the run is step (first + p) % steps */
-  unsigned first, steps;
-  uint32_t start;   /* The group before position 0; >= groups: any. */
-  uint32_t end;     /* The group behind the last position; >= groups: any. */
-  unsigned limit;   /* where paths are given up: sums above the least, of the last position */
-  uint32_t *codes;  /* or NULL */
-  uint16_t *sum;    /* [rows][stride], of the position that comes next; NULL where all is pushed */
-  uint16_t *before; /* [kept + 1][tiles * 32]: sums before each position, by group */
-  uint16_t *mark;   /* [MARKS][tiles * 32]: sums before every mark_steps-th position */
-  unsigned told;    /* positions whose codes are written */
-  uint32_t origin;  /* the group before position 0, once a position is told */
-} flight;
-
-struct qp_search {
-  flight flight[SEQUENCES];
-  /* survivors on the way back, [tiles * 32]: the groups they go through, each once; of each group
-     at the end the number of that which it comes from; when each was met, and as which number */
-  uint32_t *alive, *kin, *seen, *number, *renumber;
-  uint32_t stamp;
-  qp_trellis_step step;
-  qp_trellis_push push;
-  uint16_t *square;        /* [rows.size] */
-  uint16_t *out;           /* [groups / fan][qp_push_stride] */
-  qp_survivors *survivors; /* of a long window, in place of all that */
-};
-
-static size_t width_of(const qp_trellis *t) { return (size_t)t->tiles * LANES; }
 static unsigned max_of(unsigned a, unsigned b) { return a > b ? a : b; }
 
 unsigned qp_trellis_sequences(const qp_trellis *t) {
   if (t->width) return 1;
-  const size_t one = sizeof(uint16_t) * width_of(t) * t->kept;
+  const size_t one = sizeof(uint16_t) * qp_flight_width(t) * t->kept;
   unsigned n = SEQUENCES;
   while (n > 2 && n * one > MOST_BYTES) n /= 2;
   return n;
@@ -67,24 +35,29 @@ static uint16_t *new_sums(size_t n) {
   return aligned_alloc(64, (sizeof(uint16_t) * n + 63) & ~63u);
 }
 
-static bool new_flight(const qp_trellis *t, flight *f) {
-  const size_t width = width_of(t);
+static bool new_flight(const qp_trellis *t, qp_flight *f) {
+  const size_t width = qp_flight_width(t);
   f->sum = t->pushed ? NULL : new_sums((size_t)t->turned * t->stride);
   f->before = new_sums(width * (t->kept + 1));
-  f->mark = new_sums(width * MARKS);
+  f->mark = new_sums(width * QP_TRELLIS_MARKS);
   return (f->sum || t->pushed) && f->before && f->mark;
 }
 
 static bool new_push(const qp_trellis *t, qp_search *s) {
+  const size_t rows = t->groups / t->fan;
+  bool ok = true;
   if (!t->rows.windows) return true;
   s->push = qp_trellis_push_choose();
   s->square = new_sums(t->rows.size + 1);
-  s->out = new_sums((size_t)t->groups / t->fan * qp_push_stride(t));
-  return s->square && s->out;
+  s->out = new_sums((rows + 1) * qp_push_stride(t));
+  s->row = malloc(sizeof *s->row * rows);
+  for (unsigned k = 0; ok && k < qp_trellis_sequences(t); k++)
+    ok = (s->flight[k].live = malloc(sizeof(uint64_t) * ((rows + 63) / 64))) != NULL;
+  return ok && s->square && s->out && s->row;
 }
 
 qp_status qp_search_new(const qp_trellis *t, qp_search **out, qp_error *err) {
-  const size_t width = width_of(t);
+  const size_t width = qp_flight_width(t);
   qp_search *s = calloc(1, sizeof *s);
   if (!s) return qp_fail(err, QP_E_NOMEM, "out of memory");
   *out = s;
@@ -114,6 +87,7 @@ void qp_search_free(qp_search *s) {
     free(s->flight[k].sum);
     free(s->flight[k].before);
     free(s->flight[k].mark);
+    free(s->flight[k].live);
   }
   free(s->alive);
   free(s->kin);
@@ -122,40 +96,31 @@ void qp_search_free(qp_search *s) {
   free(s->renumber);
   free(s->square);
   free(s->out);
+  free(s->row);
   qp_survivors_free(s->survivors);
   free(s);
 }
 
 /* ---- One sequence ---- */
 
-static uint16_t *before(const qp_trellis *t, const flight *f, unsigned at) {
-  return f->before + at % (t->kept + 1) * width_of(t);
-}
-
 /* The sums of a position are changed: those from which the next one reads are made anew. */
-static void settle(const qp_trellis *t, const qp_search *s, const flight *f, uint16_t *sums) {
+static void settle(const qp_trellis *t, const qp_search *s, const qp_flight *f, uint16_t *sums) {
   if (!t->pushed) s->step.turn(t, sums, f->sum);
 }
 
 /* Every path begins in the start group, or in any. */
-static void begin(const qp_trellis *t, const qp_search *s, flight *f) {
-  uint16_t *sums = before(t, f, 0);
-  for (unsigned g = 0; g < width_of(t); g++)
-    sums[g] = f->start >= t->groups || g % t->groups == f->start ? 0 : QP_NO_PATH;
-  settle(t, s, f, sums);
+static void begin(const qp_trellis *t, const qp_search *s, qp_flight *f) {
+  uint16_t *sums = qp_flight_before(t, f, 0);
+  const bool any = f->start >= t->groups;
+  memset(sums, any ? 0 : 0xff, sizeof *sums * qp_flight_width(t));
+  for (size_t g = f->start; g < qp_flight_width(t); g += t->groups) sums[g] = 0;
+  if (any) settle(t, s, f, sums); /* a given one is left in a way of its own */
   f->told = 0;
   f->limit = FIRST_LIMIT;
 }
 
-static void set_x(const qp_trellis *t, const flight *f, unsigned at, int16_t x[QP_TRELLIS_DIM]) {
-  unsigned step = f->first + at;
-  if (step >= f->steps) step -= f->steps;
-  const float *target = f->target + (size_t)step * t->dim;
-  for (unsigned i = 0; i < t->dim; i++) x[i] = (int16_t)qp_metric_target(&t->metric, target[i]);
-}
-
-static uint32_t best_group(const qp_trellis *t, const flight *f, unsigned at) {
-  const uint16_t *sums = before(t, f, at);
+static uint32_t best_group(const qp_trellis *t, const qp_flight *f, unsigned at) {
+  const uint16_t *sums = qp_flight_before(t, f, at);
   uint32_t best = 0;
   for (uint32_t g = 1; g < t->groups; g++)
     if (sums[g] < sums[best]) best = g;
@@ -164,9 +129,9 @@ static uint32_t best_group(const qp_trellis *t, const flight *f, unsigned at) {
 
 /* The choice of group g at a position that is so near to the run's begin that not all groups can
    come before it: those that do have the start group's newest bits as their oldest. */
-static unsigned choice_near_start(const qp_trellis *t, const flight *f, unsigned at, uint32_t g,
+static unsigned choice_near_start(const qp_trellis *t, const qp_flight *f, unsigned at, uint32_t g,
                                   const int16_t *x) {
-  const uint16_t *sums = before(t, f, at);
+  const uint16_t *sums = qp_flight_before(t, f, at);
   const int16_t *table = t->by_group + (size_t)g * t->dim * t->fan;
   const uint32_t old = f->start >> at * t->step, mask = (t->groups >> at * t->step) - 1;
   unsigned best = 0, least = QP_NO_PATH + 1;
@@ -183,20 +148,20 @@ static unsigned choice_near_start(const qp_trellis *t, const flight *f, unsigned
 }
 
 /* Find the state at a position, from the group behind it. */
-static uint32_t state_at(const qp_trellis *t, const qp_search *s, const flight *f, unsigned at,
+static uint32_t state_at(const qp_trellis *t, const qp_search *s, const qp_flight *f, unsigned at,
                          uint32_t g, const int16_t *x) {
   const bool near = f->start < t->groups && at * t->step < t->window - t->step;
-  return g << t->step |
-         (near ? choice_near_start(t, f, at, g, x) : s->step.choice(t, g, x, before(t, f, at)));
+  return g << t->step | (near ? choice_near_start(t, f, at, g, x)
+                              : s->step.choice(t, g, x, qp_flight_before(t, f, at)));
 }
 
 /* Walk from the group behind position 'end' - 1 back to the one before position 'begin'; with
    'tell' the codes are written on the way. */
-static uint32_t walk(const qp_trellis *t, const qp_search *s, const flight *f, uint32_t g,
+static uint32_t walk(const qp_trellis *t, const qp_search *s, const qp_flight *f, uint32_t g,
                      unsigned begin, unsigned end, bool tell) {
   for (unsigned at = end; at-- > begin;) {
     int16_t x[QP_TRELLIS_DIM];
-    set_x(t, f, at, x);
+    qp_flight_target(t, f, at, x);
     const uint32_t state = state_at(t, s, f, at, g, x);
     if (tell) f->codes[at] = state >> (t->window - t->step);
     g = state & (t->groups - 1);
@@ -208,11 +173,11 @@ static uint32_t walk(const qp_trellis *t, const qp_search *s, const flight *f, u
 
 /* One position back: 'alive' groups become those that they come from, each once.  Returns how
    many. */
-static unsigned step_back(const qp_trellis *t, qp_search *s, const flight *f, unsigned at,
+static unsigned step_back(const qp_trellis *t, qp_search *s, const qp_flight *f, unsigned at,
                           unsigned alive) {
   int16_t x[QP_TRELLIS_DIM];
   unsigned kept = 0;
-  set_x(t, f, at, x);
+  qp_flight_target(t, f, at, x);
   s->stamp++;
   for (unsigned a = 0; a < alive; a++) {
     const uint32_t g = state_at(t, s, f, at, s->alive[a], x) & (t->groups - 1);
@@ -228,8 +193,9 @@ static unsigned step_back(const qp_trellis *t, qp_search *s, const flight *f, un
 
 /* The groups of all survivors before position 'end', to s->alive, and s->kin: which of them each
    is. */
-static unsigned list_survivors(const qp_trellis *t, qp_search *s, const flight *f, unsigned end) {
-  const uint16_t *sums = before(t, f, end);
+static unsigned list_survivors(const qp_trellis *t, qp_search *s, const qp_flight *f,
+                               unsigned end) {
+  const uint16_t *sums = qp_flight_before(t, f, end);
   unsigned count = 0;
   for (uint32_t g = 0; g < t->groups; g++) {
     s->kin[g] = count;
@@ -240,7 +206,7 @@ static unsigned list_survivors(const qp_trellis *t, qp_search *s, const flight *
 
 /* All survivors before position *at back to where one is left, or to 'stop'.  Returns how many
    are. */
-static unsigned trace(const qp_trellis *t, qp_search *s, const flight *f, unsigned stop,
+static unsigned trace(const qp_trellis *t, qp_search *s, const qp_flight *f, unsigned stop,
                       unsigned *at) {
   unsigned count = list_survivors(t, s, f, *at);
   while (*at > stop && count > 1) count = step_back(t, s, f, --*at, count);
@@ -249,24 +215,24 @@ static unsigned trace(const qp_trellis *t, qp_search *s, const flight *f, unsign
 
 /* Do the same, but to 'stop' in any case; s->kin[g] becomes which of s->alive group g before 'end'
    comes from. */
-static void trace_kin(const qp_trellis *t, qp_search *s, const flight *f, unsigned stop,
+static void trace_kin(const qp_trellis *t, qp_search *s, const qp_flight *f, unsigned stop,
                       unsigned end) {
   unsigned count = list_survivors(t, s, f, end);
   for (unsigned at = end; at > stop;) {
     count = step_back(t, s, f, --at, count);
     for (uint32_t g = 0; g < t->groups; g++)
-      if (before(t, f, end)[g] < QP_NO_PATH) s->kin[g] = s->renumber[s->kin[g]];
+      if (qp_flight_before(t, f, end)[g] < QP_NO_PATH) s->kin[g] = s->renumber[s->kin[g]];
   }
 }
 
 /* Give up the survivors that do not go through the same group as the best one, where trace_kin()
    ended.  Returns that group. */
-static uint32_t keep_best(const qp_trellis *t, const qp_search *s, flight *f, unsigned end) {
-  uint16_t *sums = before(t, f, end);
+static uint32_t keep_best(const qp_trellis *t, const qp_search *s, qp_flight *f, unsigned end) {
+  uint16_t *sums = qp_flight_before(t, f, end);
   const uint32_t best = s->kin[best_group(t, f, end)];
   for (uint32_t g = 0; g < t->groups; g++)
     if (s->kin[g] != best) sums[g] = QP_NO_PATH;
-  for (uint32_t g = t->groups; g < width_of(t); g++) sums[g] = sums[g % t->groups];
+  for (uint32_t g = t->groups; g < qp_flight_width(t); g++) sums[g] = sums[g % t->groups];
   settle(t, s, f, sums);
   return s->alive[best];
 }
@@ -278,7 +244,8 @@ typedef enum telling {
   TELL_SOON    /* and where that falls behind by all that is kept, what the best one has */
 } telling;
 
-static void tell_common(const qp_trellis *t, qp_search *s, flight *f, unsigned end, telling tell) {
+static void tell_common(const qp_trellis *t, qp_search *s, qp_flight *f, unsigned end,
+                        telling tell) {
   const unsigned half = end - t->kept / 2;
   unsigned at = end;
   const bool one = trace(t, s, f, f->told, &at) == 1 && at > f->told;
@@ -296,105 +263,17 @@ static void tell_common(const qp_trellis *t, qp_search *s, flight *f, unsigned e
 
 /* ---- Sequences side by side ---- */
 
-typedef struct fleet {
-  unsigned count;
-  flight *flight[SEQUENCES];
-  unsigned end;    /* positions of the run */
-  unsigned pruned; /* position from which on only the best paths are kept; */
-  unsigned width;  /* so many */
-} fleet;
-
-/* From mark to mark: far enough apart that MARKS reach to the end. */
+/* From mark to mark: far enough apart that QP_TRELLIS_MARKS reach to the end. */
 static unsigned mark_steps(const qp_trellis *t, unsigned steps) {
-  return max_of((steps + MARKS - 1) / MARKS, t->kept / 2);
-}
-
-/* Step 0 of a run that begins behind a given group: 'fan' states in place of all. */
-static void leave_start(const qp_trellis *t, const flight *f, const int16_t *x, uint16_t *least) {
-  const size_t width = width_of(t);
-  for (size_t g = 0; g < t->groups; g++) least[g] = QP_NO_PATH;
-  for (uint32_t code = 0; code < t->fan; code++) {
-    const uint32_t state = code << (t->window - t->step) | f->start, g = state >> t->step;
-    const int16_t *value = t->by_group + (size_t)g * t->dim * t->fan + (state & (t->fan - 1));
-    unsigned v = 0;
-    for (unsigned i = 0; i < t->dim; i++)
-      v += qp_metric_square(&t->metric, x[i], value[i * t->fan]);
-    if (v < least[g]) least[g] = (uint16_t)v;
-  }
-  for (size_t g = t->groups; g < width; g++) least[g] = least[g % t->groups];
-}
-
-/* ---- Forward, from groups that paths lead to ---- */
-
-/*
-** A limit below which 'width' sums are, of 'lowest' and more, up to twice as many: the last
-** position's, or nearby.  Whole numbers alone, so that it is the same everywhere.
-*/
-static unsigned find_limit(const qp_trellis *t, const qp_search *s, flight *f, unsigned width,
-                           const uint16_t *sums, unsigned lowest) {
-  const unsigned many = 2 * width, few = width;
-  bool up = false, down = false;
-  for (unsigned i = 0; i < TRIES; i++) {
-    const unsigned limit = lowest + f->limit < QP_NO_PATH ? lowest + f->limit : QP_NO_PATH;
-    const unsigned count = s->push.count((unsigned)width_of(t), sums, limit);
-    if (count > many && !up && f->limit > 1) {
-      f->limit -= f->limit / (count > 2 * many ? 8 : 32) + 1;
-      down = true;
-    } else if (count < few && !down && limit < QP_NO_PATH) {
-      f->limit += f->limit / (count < few / 2 ? 8 : 32) + 1;
-      up = true;
-    } else {
-      break;
-    }
-  }
-  return lowest + f->limit < QP_NO_PATH ? lowest + f->limit : QP_NO_PATH;
-}
-
-/* Of the sums before the last 'left' positions those that can lead to the end. */
-static void keep_what_ends(const qp_trellis *t, const flight *f, unsigned left, uint16_t *sums) {
-  const unsigned gone = left * t->step;
-  for (uint32_t g = 0; g < t->groups; g++)
-    if (((g >> gone) ^ f->end) & ((t->groups >> gone) - 1)) sums[g] = QP_NO_PATH;
-}
-
-/* Take their least off the sums behind a position; with 'width' only the best ones stay.  Near a
-   given end all paths stay that lead there. */
-static void level(const qp_trellis *t, const qp_search *s, flight *f, unsigned width, unsigned left,
-                  unsigned lowest, uint16_t *sums) {
-  const unsigned n = (unsigned)width_of(t);
-  const bool ends = f->end < t->groups && left * t->step < t->window - t->step;
-  unsigned limit = QP_NO_PATH;
-  if (width && !ends) limit = find_limit(t, s, f, width, sums, lowest);
-  if (lowest == QP_NO_PATH)
-    memset(sums, 0, sizeof *sums * n);
-  else
-    s->push.level(n, lowest, limit, sums);
-  if (width && ends) keep_what_ends(t, f, left, sums);
-}
-
-static void push_one(const qp_trellis *t, const qp_search *s, const fleet *all, flight *f,
-                     unsigned at) {
-  int16_t x[QP_TRELLIS_DIM];
-  uint16_t *sums = before(t, f, at + 1);
-  unsigned lowest = QP_NO_PATH;
-  set_x(t, f, at, x);
-  if (at == 0 && f->start < t->groups) {
-    leave_start(t, f, x, sums);
-    for (uint32_t g = 0; g < t->groups; g++) lowest = sums[g] < lowest ? sums[g] : lowest;
-  } else {
-    if (t->rows.pool) s->push.squares(t, x, s->square);
-    lowest = s->push.run(t, x, s->square, before(t, f, at), s->out);
-    s->push.turn(t, s->out, sums);
-    for (uint32_t g = t->groups; g < width_of(t); g++) sums[g] = sums[g % t->groups];
-  }
-  level(t, s, f, at >= all->pruned ? all->width : 0, all->end - at - 1, lowest, sums);
+  return max_of((steps + QP_TRELLIS_MARKS - 1) / QP_TRELLIS_MARKS, t->kept / 2);
 }
 
 /* ---- A position of all of them ---- */
 
 /* In the first positions behind a given group a part of the choices can be made alone: every
    'apart'-th from 'first' on. */
-static void limit_choices(const qp_trellis *t, const flight *f, unsigned at, qp_step_batch *batch) {
+static void limit_choices(const qp_trellis *t, const qp_flight *f, unsigned at,
+                          qp_step_batch *batch) {
   const unsigned fixed = t->window - t->step - at * t->step;
   const uint32_t apart = fixed < t->step ? 1u << fixed : t->fan;
   batch->first = f->start >> at * t->step & (apart - 1);
@@ -405,16 +284,17 @@ static void run_tiles(const qp_trellis *t, const qp_search *s, const qp_step_bat
   for (unsigned tile = 0; tile < t->tiles; tile++) s->step.run(t, tile, batch);
 }
 
-static void pull_all(const qp_trellis *t, const qp_search *s, const fleet *all, unsigned at) {
+/* The sums behind a position, from those that were turned; they are not levelled yet. */
+static void pull_all(const qp_trellis *t, const qp_search *s, const qp_fleet *all, unsigned at) {
   const bool given = all->flight[0]->start < t->groups; /* all have one, or none */
   const bool near = given && (at == 0 || at * t->step < t->window - t->step);
   qp_step_batch batch = {.count = all->count, .apart = 1};
   for (unsigned k = 0; k < all->count; k++) {
-    const flight *f = all->flight[k];
-    set_x(t, f, at, batch.x[k]);
+    const qp_flight *f = all->flight[k];
+    qp_flight_target(t, f, at, batch.x[k]);
     batch.sum[k] = f->sum;
-    batch.least[k] = before(t, f, at + 1);
-    if (given && at == 0) leave_start(t, f, batch.x[k], batch.least[k]);
+    batch.least[k] = qp_flight_before(t, f, at + 1);
+    if (given && at == 0) qp_flight_leave_start(t, f, batch.x[k], batch.least[k]);
   }
   if (!near) run_tiles(t, s, &batch);
   for (unsigned k = 0; near && at && k < all->count; k++) {
@@ -423,32 +303,37 @@ static void pull_all(const qp_trellis *t, const qp_search *s, const fleet *all, 
     limit_choices(t, all->flight[k], at, &one);
     run_tiles(t, s, &one);
   }
-  for (unsigned k = 0; k < all->count; k++) s->step.turn(t, batch.least[k], all->flight[k]->sum);
 }
 
-static void advance_one(const qp_trellis *t, const qp_search *s, const fleet *all, unsigned at) {
-  if (!t->pushed && at < all->pruned) {
-    pull_all(t, s, all, at);
-    return;
+static void advance_one(const qp_trellis *t, const qp_search *s, const qp_fleet *all, unsigned at) {
+  const bool pulled = !t->pushed && at <= all->pruned;
+  if (pulled) pull_all(t, s, all, at);
+  for (unsigned k = 0; k < all->count; k++) {
+    qp_flight *f = all->flight[k];
+    if (!pulled)
+      qp_forward(t, s, all, f, at);
+    else if (at == all->pruned)
+      qp_forward_prune(t, s, all, f, at);
+    else
+      s->step.turn(t, qp_flight_before(t, f, at + 1), f->sum);
   }
-  for (unsigned k = 0; k < all->count; k++) push_one(t, s, all, all->flight[k], at);
 }
 
 /* Is it time to tell, before position 'at' of a run that ends at 'end'?  Where all that is not told
    is kept until then, never. */
-static bool should_tell(const qp_trellis *t, const flight *f, unsigned at, unsigned end) {
+static bool should_tell(const qp_trellis *t, const qp_flight *f, unsigned at, unsigned end) {
   const unsigned waiting = at - f->told;
   return end - f->told > t->kept && waiting >= t->kept / 4 * 3 && waiting <= t->kept &&
          waiting % (t->kept / 8) == 0;
 }
 
 /* Positions [from, to), from sums that are in place; with 'every' sums are marked. */
-static void advance(const qp_trellis *t, qp_search *s, const fleet *all, unsigned from, unsigned to,
-                    telling tell, unsigned every) {
-  const size_t width = width_of(t);
+static void advance(const qp_trellis *t, qp_search *s, const qp_fleet *all, unsigned from,
+                    unsigned to, telling tell, unsigned every) {
+  const size_t width = qp_flight_width(t);
   for (unsigned at = from; at < to; at++) {
     for (unsigned k = 0; every && at % every == 0 && k < all->count; k++)
-      memcpy(all->flight[k]->mark + at / every * width, before(t, all->flight[k], at),
+      memcpy(all->flight[k]->mark + at / every * width, qp_flight_before(t, all->flight[k], at),
              sizeof(uint16_t) * width);
     advance_one(t, s, all, at);
     for (unsigned k = 0; tell && k < all->count; k++)
@@ -457,10 +342,10 @@ static void advance(const qp_trellis *t, qp_search *s, const fleet *all, unsigne
   }
 }
 
-static void go_back(const qp_trellis *t, const qp_search *s, flight *f, unsigned mark,
+static void go_back(const qp_trellis *t, const qp_search *s, qp_flight *f, unsigned mark,
                     unsigned at) {
-  uint16_t *sums = before(t, f, at);
-  memcpy(sums, f->mark + mark * width_of(t), sizeof *sums * width_of(t));
+  uint16_t *sums = qp_flight_before(t, f, at);
+  memcpy(sums, f->mark + mark * qp_flight_width(t), sizeof *sums * qp_flight_width(t));
   settle(t, s, f, sums);
 }
 
@@ -470,7 +355,8 @@ static void go_back(const qp_trellis *t, const qp_search *s, flight *f, unsigned
 ** that shows something new, as often as needed. (A table whose states s and ~s decode to the same
 ** has two paths of equal sums everywhere; which of them closes the circle is known at the end
 ** alone.) */
-static void tell_rest(const qp_trellis *t, qp_search *s, fleet all, unsigned steps, uint32_t *g) {
+static void tell_rest(const qp_trellis *t, qp_search *s, qp_fleet all, unsigned steps,
+                      uint32_t *g) {
   const unsigned every = mark_steps(t, steps);
   unsigned from = 0, to = steps;
   uint32_t *end[SEQUENCES];
@@ -479,7 +365,7 @@ static void tell_rest(const qp_trellis *t, qp_search *s, fleet all, unsigned ste
     const unsigned reach = max_of(from, to > t->kept ? to - t->kept : 0);
     unsigned open = 0;
     for (unsigned k = 0; k < all.count; k++) {
-      flight *f = all.flight[k];
+      qp_flight *f = all.flight[k];
       const unsigned down = max_of(reach, f->told);
       *end[k] = walk(t, s, f, *end[k], down, to, true);
       if (down == f->told) {
@@ -510,22 +396,23 @@ typedef struct run {
   uint32_t *const *codes;
 } run;
 
-/* Looking ahead, a quarter of the groups is enough. */
-enum { AHEAD_SHARE = 4 };
+/* Looking ahead, a small share of the groups is enough. */
+enum { AHEAD_SHARE = 64, AHEAD_LEAST = 32 };
 
 unsigned qp_trellis_kept_ahead(const qp_trellis *t) {
-  return t->width ? t->width : t->rows.windows ? t->groups / AHEAD_SHARE : 0;
+  if (t->width || !t->rows.windows) return t->width;
+  return max_of(t->groups / AHEAD_SHARE, AHEAD_LEAST);
 }
 
-static fleet fleet_of(const qp_trellis *t, qp_search *s, unsigned count, unsigned positions,
-                      const run *r) {
+static qp_fleet fleet_of(const qp_trellis *t, qp_search *s, unsigned count, unsigned positions,
+                         const run *r) {
   const unsigned kept = qp_trellis_kept_ahead(t);
-  fleet all = {.count = count,
-               .end = positions,
-               .pruned = kept ? positions - r->ahead : positions,
-               .width = kept};
+  qp_fleet all = {.count = count,
+                  .end = positions,
+                  .pruned = kept ? positions - r->ahead : positions,
+                  .width = kept};
   for (unsigned k = 0; k < count; k++) {
-    flight *f = all.flight[k] = &s->flight[k];
+    qp_flight *f = all.flight[k] = &s->flight[k];
     f->target = r->target[k];
     f->first = r->first;
     f->steps = r->steps;
@@ -545,7 +432,7 @@ void qp_trellis_seams(const qp_trellis *t, qp_search *s, unsigned count, unsigne
     return;
   }
   const run r = {.steps = steps, .first = steps - around, .target = targets};
-  const fleet all = fleet_of(t, s, count, 2 * around, &r);
+  const qp_fleet all = fleet_of(t, s, count, 2 * around, &r);
   advance(t, s, &all, 0, 2 * around, TELL_NOTHING, 0);
   for (unsigned k = 0; k < count; k++) {
     const uint32_t best = best_group(t, all.flight[k], 2 * around);
@@ -579,7 +466,7 @@ void qp_trellis_search(const qp_trellis *t, qp_search *s, qp_ends ends, unsigned
                  .start = ends == QP_ENDS_FREE ? NULL : start,
                  .end = end,
                  .codes = codes};
-  const fleet all = fleet_of(t, s, count, steps, &r);
+  const qp_fleet all = fleet_of(t, s, count, steps, &r);
   advance(t, s, &all, 0, steps, open ? TELL_SOON : TELL_COMMON, open ? 0 : mark_steps(t, steps));
   for (unsigned k = 0; k < count; k++)
     last[k] = open ? best_group(t, all.flight[k], steps) : all.flight[k]->end;

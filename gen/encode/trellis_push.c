@@ -26,35 +26,41 @@ static void squares_plain(const qp_trellis *t, const int16_t *x, uint16_t *squar
   }
 }
 
-/* What a code behind group p adds to its sum. */
+/* What a code behind group p adds to its sum; 'square': of the pool, or NULL. */
 static unsigned square_behind(const qp_trellis *t, uint32_t p, unsigned code, const int16_t *x,
                               const uint16_t *square) {
   const unsigned window = code / t->rows.span, lane = code % t->rows.span;
-  const size_t at = (size_t)p * t->rows.windows + window;
-  if (t->rows.pool) return square[t->rows.offset[at] + lane];
+  const size_t at = (size_t)p * t->rows.windows + window, size = t->rows.size;
+  const int16_t *value = t->rows.pool ? t->rows.pool + t->rows.offset[at] + lane
+                                      : t->rows.table + at * t->dim * QP_CODE_ROWS_LANES + lane;
+  if (square && t->rows.pool) return square[t->rows.offset[at] + lane];
   unsigned v = 0;
   for (unsigned i = 0; i < t->dim; i++)
-    v += qp_metric_square(&t->metric, x[i],
-                          t->rows.table[(at * t->dim + i) * QP_CODE_ROWS_LANES + lane]);
+    v += qp_metric_square(&t->metric, x[i], value[i * (t->rows.pool ? size : QP_CODE_ROWS_LANES)]);
   return v;
 }
 
-static unsigned run_plain(const qp_trellis *t, const int16_t *x, const uint16_t *square,
-                          const uint16_t *before, uint16_t *out) {
-  const unsigned stride = qp_push_stride(t);
-  unsigned lowest = QP_NO_PATH;
-  for (uint32_t b = 0; b < t->groups / t->fan; b++) {
-    uint16_t *row = out + (size_t)b * stride;
-    memset(row, 0xff, sizeof *row * stride);
-    for (unsigned j = 0; j < t->fan; j++) {
-      const uint32_t p = b * t->fan + j;
-      for (unsigned code = 0; before[p] < QP_NO_PATH && code < t->fan; code++) {
-        const unsigned v = before[p] + square_behind(t, p, code, x, square);
-        if (v < row[code]) row[code] = (uint16_t)v;
-      }
+/* Row b of 'out', and the least of it and 'lowest'. */
+static unsigned row_plain(const qp_trellis *t, uint32_t b, const int16_t *x, const uint16_t *square,
+                          const uint16_t *before, uint16_t *row, unsigned lowest) {
+  memset(row, 0xff, sizeof *row * qp_push_stride(t));
+  for (unsigned j = 0; j < t->fan; j++) {
+    const uint32_t p = b * t->fan + j;
+    for (unsigned code = 0; before[p] < QP_NO_PATH && code < t->fan; code++) {
+      const unsigned v = before[p] + square_behind(t, p, code, x, square);
+      if (v < row[code]) row[code] = (uint16_t)v;
     }
-    for (unsigned code = 0; code < t->fan; code++) lowest = least_of(lowest, row[code]);
   }
+  for (unsigned code = 0; code < t->fan; code++) lowest = least_of(lowest, row[code]);
+  return lowest;
+}
+
+static unsigned run_plain(const qp_trellis *t, const int16_t *x, const uint16_t *square,
+                          const uint16_t *before, qp_rows_wanted wanted, uint16_t *out) {
+  unsigned lowest = QP_NO_PATH;
+  for (uint32_t i = 0; i < wanted.count; i++)
+    lowest = row_plain(t, wanted.row ? wanted.row[i] : i, x, square, before,
+                       out + (size_t)i * qp_push_stride(t), lowest);
   return lowest;
 }
 
@@ -81,6 +87,24 @@ static unsigned count_plain(unsigned n, const uint16_t *sums, unsigned limit) {
 static void level_plain(unsigned n, unsigned lowest, unsigned limit, uint16_t *sums) {
   for (unsigned i = 0; i < n; i++)
     sums[i] = (uint16_t)(sums[i] < limit ? sums[i] - lowest : QP_NO_PATH);
+}
+
+/* One sum to the group of code 'code' behind row b. */
+static inline void place_one(const qp_trellis *t, uint32_t b, unsigned code, unsigned sum,
+                             uint16_t *sums, uint64_t *live) {
+  const uint32_t g = code * (t->groups / t->fan) + b, next = g >> t->step;
+  sums[g] = (uint16_t)sum;
+  live[next / 64] |= UINT64_C(1) << next % 64;
+}
+
+static void place_plain(const qp_trellis *t, const uint32_t *row, unsigned count,
+                        const uint16_t *out, unsigned lowest, unsigned limit, uint16_t *sums,
+                        uint64_t *live) {
+  for (unsigned i = 0; i < count; i++)
+    for (unsigned code = 0; code < t->fan; code++) {
+      const unsigned v = out[(size_t)i * qp_push_stride(t) + code];
+      if (v < limit) place_one(t, row[i], code, v - lowest, sums, live);
+    }
 }
 
 #ifdef QP_X86
@@ -122,43 +146,103 @@ QP_AVX2_INLINE uint64_t live_avx2(const qp_trellis *t, const uint16_t *before) {
 
 /* Do so with windows of 64, 32 or 16 codes, and chunks of 64, or all codes. */
 QP_AVX2_INLINE __m256i strips_avx2(const qp_trellis *t, const uint16_t *square,
-                                   const uint16_t *before, uint16_t *out) {
+                                   const uint16_t *before, qp_rows_wanted wanted, uint16_t *out) {
   const form none = {.dim = 0};
   const bool wide = t->fan >= QP_CODE_ROWS_CHUNK;
   switch (t->rows.span) {
-  case 64: return rows_avx2(t, (shape_avx2){4, 1, false, none}, NULL, square, before, out);
+  case 64: return rows_avx2(t, (shape_avx2){4, 1, false, none}, NULL, square, before, wanted, out);
   case 32:
-    return wide ? rows_avx2(t, (shape_avx2){2, 2, false, none}, NULL, square, before, out)
-                : rows_avx2(t, (shape_avx2){2, 1, false, none}, NULL, square, before, out);
+    return wide ? rows_avx2(t, (shape_avx2){2, 2, false, none}, NULL, square, before, wanted, out)
+                : rows_avx2(t, (shape_avx2){2, 1, false, none}, NULL, square, before, wanted, out);
   default:
-    if (wide) return rows_avx2(t, (shape_avx2){1, 4, false, none}, NULL, square, before, out);
-    return t->fan == 32 ? rows_avx2(t, (shape_avx2){1, 2, false, none}, NULL, square, before, out)
-                        : rows_avx2(t, (shape_avx2){1, 1, false, none}, NULL, square, before, out);
+    if (wide)
+      return rows_avx2(t, (shape_avx2){1, 4, false, none}, NULL, square, before, wanted, out);
+    return t->fan == 32
+               ? rows_avx2(t, (shape_avx2){1, 2, false, none}, NULL, square, before, wanted, out)
+               : rows_avx2(t, (shape_avx2){1, 1, false, none}, NULL, square, before, wanted, out);
   }
 }
 
 QP_AVX2_INLINE __m256i table_form(const qp_trellis *t, form f, const int16_t *x,
-                                  const uint16_t *before, uint16_t *out) {
+                                  const uint16_t *before, qp_rows_wanted wanted, uint16_t *out) {
   switch (t->fan) {
-  case 16: return rows_avx2(t, (shape_avx2){1, 1, true, f}, x, NULL, before, out);
-  case 32: return rows_avx2(t, (shape_avx2){1, 2, true, f}, x, NULL, before, out);
-  default: return rows_avx2(t, (shape_avx2){1, 4, true, f}, x, NULL, before, out);
+  case 16: return rows_avx2(t, (shape_avx2){1, 1, true, f}, x, NULL, before, wanted, out);
+  case 32: return rows_avx2(t, (shape_avx2){1, 2, true, f}, x, NULL, before, wanted, out);
+  default: return rows_avx2(t, (shape_avx2){1, 4, true, f}, x, NULL, before, wanted, out);
   }
 }
 
 QP_AVX2_INLINE __m256i table_avx2(const qp_trellis *t, const int16_t *x, const uint16_t *before,
-                                  uint16_t *out) {
+                                  qp_rows_wanted wanted, uint16_t *out) {
   const qp_metric *m = &t->metric;
-  if (t->dim == 2 && !m->clips) return table_form(t, (form){2, 0, false}, x, before, out);
-  if (t->dim == 2) return table_form(t, (form){2, m->doublings, true}, x, before, out);
-  return table_form(t, (form){t->dim, m->doublings, true}, x, before, out);
+  if (t->dim == 2 && !m->clips) return table_form(t, (form){2, 0, false}, x, before, wanted, out);
+  if (t->dim == 2) return table_form(t, (form){2, m->doublings, true}, x, before, wanted, out);
+  return table_form(t, (form){t->dim, m->doublings, true}, x, before, wanted, out);
+}
+
+/* Sixteen codes behind the groups before row b that a path leads to. */
+QP_AVX2_INLINE __m256i codes_avx2(const qp_trellis *t, form f, const __m256i *x, uint32_t b,
+                                  unsigned code, const uint16_t *before) {
+  const qp_code_rows *r = &t->rows;
+  const unsigned side = t->fan < QP_CODE_ROWS_CHUNK ? t->fan : QP_CODE_ROWS_CHUNK;
+  __m256i least = _mm256_set1_epi16(-1);
+  for (uint32_t p = b * t->fan; p < (b + 1) * t->fan; p += side)
+    for (uint64_t live = live_avx2(t, before + p); live; live &= live - 1) {
+      const uint32_t from = p + (unsigned)__builtin_ctzll(live);
+      const size_t at = (size_t)from * r->windows + code / r->span;
+      const int16_t *row = r->pool + r->offset[at] + code % r->span;
+      __m256i v[QP_TRELLIS_DIM] = {{0}};
+      QP_UNROLL for (unsigned e = 0; e < f.dim; e++) v[e] = load(row + (size_t)e * r->size);
+      least = _mm256_min_epu16(least, add_avx2(f, x, v, _mm256_set1_epi16((short)before[from])));
+    }
+  return least;
+}
+
+QP_AVX2_INLINE __m256i values_form(const qp_trellis *t, form f, const int16_t *target,
+                                   const uint16_t *before, qp_rows_wanted wanted, uint16_t *out) {
+  const unsigned stride = qp_push_stride(t);
+  __m256i x[QP_TRELLIS_DIM] = {{0}}, lowest = _mm256_set1_epi16(-1);
+  QP_UNROLL for (unsigned i = 0; i < f.dim; i++) x[i] = _mm256_set1_epi16(target[i]);
+  for (unsigned i = 0; i < wanted.count; i++)
+    for (unsigned code = 0; code < t->fan; code += 16) {
+      const __m256i least = codes_avx2(t, f, x, wanted.row ? wanted.row[i] : i, code, before);
+      _mm256_store_si256((__m256i *)(void *)(out + (size_t)i * stride + code), least);
+      lowest = _mm256_min_epu16(lowest, least);
+    }
+  return lowest;
+}
+
+/* Do the same where squares of the pool were not computed, as few of them are wanted. */
+QP_AVX2_INLINE __m256i values_avx2(const qp_trellis *t, const int16_t *x, const uint16_t *before,
+                                   qp_rows_wanted wanted, uint16_t *out) {
+  const form f = {t->dim, t->metric.doublings, true};
+  if (t->dim == 2) return values_form(t, (form){2, f.doublings, true}, x, before, wanted, out);
+  return values_form(t, f, x, before, wanted, out);
 }
 
 QP_AVX2 static unsigned run_avx2(const qp_trellis *t, const int16_t *x, const uint16_t *square,
-                                 const uint16_t *before, uint16_t *out) {
-  if (t->fan < 16) return run_plain(t, x, square, before, out);
-  return qp_lowest_of(t->rows.pool ? strips_avx2(t, square, before, out)
-                                   : table_avx2(t, x, before, out));
+                                 const uint16_t *before, qp_rows_wanted wanted, uint16_t *out) {
+  if (t->fan < 16) return run_plain(t, x, square, before, wanted, out);
+  if (!t->rows.pool) return qp_lowest_of(table_avx2(t, x, before, wanted, out));
+  if (!square) return qp_lowest_of(values_avx2(t, x, before, wanted, out));
+  return qp_lowest_of(strips_avx2(t, square, before, wanted, out));
+}
+
+QP_AVX2 static void place_avx2(const qp_trellis *t, const uint32_t *row, unsigned count,
+                               const uint16_t *out, unsigned lowest, unsigned limit, uint16_t *sums,
+                               uint64_t *live) {
+  const unsigned stride = qp_push_stride(t);
+  const __m256i most = _mm256_set1_epi16((short)(limit - 1)), zero = _mm256_setzero_si256();
+  if (!limit) return;
+  for (size_t at = 0; at < (size_t)count * stride; at += 16) {
+    const __m256i below = _mm256_cmpeq_epi16(_mm256_subs_epu16(load(out + at), most), zero);
+    const uint32_t b = row[at / stride];
+    for (unsigned bits = (unsigned)_mm256_movemask_epi8(below) & 0x55555555; bits;
+         bits &= bits - 1) {
+      const unsigned lane = (unsigned)__builtin_ctz(bits) / 2;
+      place_one(t, b, (unsigned)(at % stride) + lane, out[at + lane] - lowest, sums, live);
+    }
+  }
 }
 
 /* A block of 'out' that a cache keeps at a time, so that whole lines of sums are written. */
@@ -218,17 +302,18 @@ QP_AVX2 static void level_avx2(unsigned n, unsigned lowest, unsigned limit, uint
 #include "gen/encode/trellis_push_wide.h"
 
 QP_AVX512 static unsigned run_avx512(const qp_trellis *t, const int16_t *x, const uint16_t *square,
-                                     const uint16_t *before, uint16_t *out) {
+                                     const uint16_t *before, qp_rows_wanted wanted, uint16_t *out) {
   const form none = {.dim = 0};
   const bool wide = t->fan >= QP_CODE_ROWS_CHUNK;
   __m512i low;
-  if (!t->rows.pool || t->rows.span < 32) return run_avx2(t, x, square, before, out);
+  if (!t->rows.pool || !square || t->rows.span < 32)
+    return run_avx2(t, x, square, before, wanted, out);
   if (t->rows.span == 64)
-    low = rows_avx512(t, (shape_avx512){2, 1, false, none}, NULL, square, before, out);
+    low = rows_avx512(t, (shape_avx512){2, 1, false, none}, NULL, square, before, wanted, out);
   else if (wide)
-    low = rows_avx512(t, (shape_avx512){1, 2, false, none}, NULL, square, before, out);
+    low = rows_avx512(t, (shape_avx512){1, 2, false, none}, NULL, square, before, wanted, out);
   else
-    low = rows_avx512(t, (shape_avx512){1, 1, false, none}, NULL, square, before, out);
+    low = rows_avx512(t, (shape_avx512){1, 1, false, none}, NULL, square, before, wanted, out);
   return qp_lowest_of(
       _mm256_min_epu16(_mm512_castsi512_si256(low), _mm512_extracti64x4_epi64(low, 1)));
 }
@@ -238,11 +323,13 @@ qp_trellis_push qp_trellis_push_choose(void) {
 #ifdef QP_X86
   switch (qp_simd()) {
   case QP_SIMD_AVX512:
-    return (qp_trellis_push){squares_avx512, run_avx512, turn_avx2, count_avx2, level_avx2};
+    return (qp_trellis_push){squares_avx512, run_avx512, turn_avx2,
+                             count_avx2,     level_avx2, place_avx2};
   case QP_SIMD_AVX2:
-    return (qp_trellis_push){squares_avx2, run_avx2, turn_avx2, count_avx2, level_avx2};
+    return (qp_trellis_push){squares_avx2, run_avx2, turn_avx2, count_avx2, level_avx2, place_avx2};
   default: break;
   }
 #endif
-  return (qp_trellis_push){squares_plain, run_plain, turn_plain, count_plain, level_plain};
+  return (qp_trellis_push){squares_plain, run_plain,   turn_plain,
+                           count_plain,   level_plain, place_plain};
 }

@@ -8,6 +8,12 @@
 
 #include "gen/encode/trellis_table.h"
 
+/* Which rows b: those listed, or where 'row' is NULL the first 'count'. */
+typedef struct qp_rows_wanted {
+  const uint32_t *row;
+  unsigned count;
+} qp_rows_wanted;
+
 /*
 ** Groups whose sum is QP_NO_PATH are passed over.  With  p = b fan + j  the group before and
 ** code << (window - 2 step) | b  the one behind a step, all j of one b lead to the same 'fan'
@@ -16,15 +22,20 @@
 typedef struct qp_trellis_push {
   /* Computes the squares of a pool, [rows.size]. */
   void (*squares)(const qp_trellis *t, const int16_t *x, uint16_t *square);
-  /* Write out [groups / fan][qp_push_stride] and return the least number in it. */
+  /* Write the rows that are wanted to out [count][qp_push_stride]; return the least number in it.
+     Without squares (NULL) those of a pool are computed where they are wanted. */
   unsigned (*run)(const qp_trellis *t, const int16_t *x, const uint16_t *square,
-                  const uint16_t *before, uint16_t *out);
-  /* to sums [groups] by group */
+                  const uint16_t *before, qp_rows_wanted wanted, uint16_t *out);
+  /* Write all rows to sums [groups] by group. */
   void (*turn)(const qp_trellis *t, const uint16_t *out, uint16_t *sums);
   /* How many of n sums are below a limit (n a multiple of 32) */
   unsigned (*count)(unsigned n, const uint16_t *sums, unsigned limit);
   /* Sums less 'lowest'; those that were no less than 'limit' become QP_NO_PATH. */
   void (*level)(unsigned n, unsigned lowest, unsigned limit, uint16_t *sums);
+  /* The sums of 'count' rows that are below a limit, less 'lowest', go to sums [groups], which are
+     QP_NO_PATH; bit b of 'live' is set for each row b that they are before. */
+  void (*place)(const qp_trellis *t, const uint32_t *row, unsigned count, const uint16_t *out,
+                unsigned lowest, unsigned limit, uint16_t *sums, uint64_t *live);
 } qp_trellis_push;
 
 /* The distance from row to row of 'out': there are as many numbers as codes, filled up to whole

@@ -80,15 +80,17 @@ INLINE VECTOR NAME(row)(const qp_trellis *t, NAME(shape) s, uint32_t b, unsigned
   return lowest;
 }
 
+/* 'wanted': rows b of 'out', one behind another. */
 INLINE VECTOR NAME(rows)(const qp_trellis *t, NAME(shape) s, const int16_t *target,
-                         const uint16_t *square, const uint16_t *before, uint16_t *out) {
+                         const uint16_t *square, const uint16_t *before, qp_rows_wanted wanted,
+                         uint16_t *out) {
   const unsigned codes = s.vectors * s.windows * WIDTH, stride = qp_push_stride(t);
   VECTOR x[QP_TRELLIS_DIM] = {{0}}, lowest = MM(set1_epi16)(-1);
   for (unsigned i = 0; s.table && i < s.f.dim; i++) x[i] = MM(set1_epi16)(target[i]);
-  for (uint32_t b = 0; b < t->groups / t->fan; b++)
+  for (uint32_t i = 0; i < wanted.count; i++)
     for (unsigned chunk = 0; chunk * codes < t->fan; chunk++)
-      lowest = NAME(row)(t, s, b, chunk, x, square, before,
-                         out + (size_t)b * stride + (size_t)chunk * codes, lowest);
+      lowest = NAME(row)(t, s, wanted.row ? wanted.row[i] : i, chunk, x, square, before,
+                         out + (size_t)i * stride + (size_t)chunk * codes, lowest);
   return lowest;
 }
 
