@@ -201,6 +201,28 @@ family {
                   function(m) return router(m, true) end),
 }
 
+-- The same with its tower, as it is published: Mixtral's names, gate and up apart.
+local m3 = { path = "block_sparse_moe", gate = "w1", up = "w3", down = "w2" }
+family {
+  types = { "minimax_m3_vl" },
+  beside = beside_qk(routed("block_sparse_moe.gate")),
+  prefix = "language_model.model.", head = "language_model.lm_head",
+  block = function(m)
+    local c = m.config
+    local wide = { intermediate = number(c.dense_intermediate_size, m.intermediate),
+                   hidden = m.hidden }
+    return sparse(m, first_dense(m), attention(m, false, false),
+                  function() return mlp(wide, {}, false) end,
+                  function()
+                    return join(moe(m, m3), shared(m, "block_sparse_moe.shared_experts.",
+                                                   number(c.shared_intermediate_size, 0)))
+                  end)
+  end,
+  extra = by_kind(function(m) return 2 * m.hidden + qk_norms(m) end,
+                  function(m) return router(m, true) end),
+  passed = blocks.passed_vision(),
+}
+
 -- Granite with windows and sinks: experts under either of two names.
 family {
   types = { "granitemoe_swa" },
@@ -392,59 +414,93 @@ family {
 }
 
 -- Inkling: short convolutions beside keys, values and what blocks give; places by a linear.
-family {
-  types = { "inkling_text" },
-  beside = beside_qk({ of = "expert_up", "mlp.gate", "mlp.gate.global_scale" }),
+--   names   those of transformers, or of the publisher (gate and up row by row in one matrix)
+local function inkling_block(m, names)
+  local c, dense, kind = m.config, first_dense(m), {}
+  local rows, beside = blocks.expert_sizes(m).rows, number(c.n_shared_experts, 0)
+  local function heads(window)
+    local q = window and number(c.swa_num_attention_heads, m.heads) or m.heads
+    local kv = window and number(c.swa_num_key_value_heads, m.kv_heads) or m.kv_heads
+    local a = attention({ heads = q, kv_heads = kv, hidden = m.hidden, head_dim =
+                          window and number(c.swa_head_dim, m.head_dim) or m.head_dim })
+    table.insert(a, 4, linear("r", "qkv", "self_attn.r_proj", q * number(c.d_rel, 16), m.hidden))
+    for _, l in ipairs(a) do l.tensor = names[l.role] or l.tensor end
+    return a
+  end
+  local function stack(name, role, group, out, into) -- every token goes to all of them
+    local l = linear("shared_" .. role, group, "mlp.shared_experts.*." .. name, out, into)
+    local whole = names["shared_" .. role]
+    local two = whole and role ~= "down"
+    l.experts, l.active = beside, beside
+    l.stack = { tensor = whole or "mlp.shared_experts." .. name, parts = two and 2 or 1,
+                part = two and role == "up" and 1 or 0, interleaved = two }
+    return l
+  end
+  local all = beside > 0 and {
+    stack("up_proj", "up", "shared up-gate", rows, m.hidden),
+    stack("gate_proj", "gate", "shared up-gate", rows, m.hidden),
+    stack("down_proj", "down", "shared down", m.hidden, rows),
+  } or {}
+  local dense_mlp = mlp(m, {}, false)
+  if names.gate_up then
+    dense_mlp = { blocks.gate_up(linear("gate_up", "up-gate", names.gate_up, 2 * m.intermediate,
+                                        m.hidden), { alternate = true }),
+                  linear("down", "down", names.down, m.hidden, m.intermediate) }
+  end
+  local routed_experts = moe(m, { stack = names.experts,
+                                  interleaved = names.experts and true or nil })
+  for name, linears in pairs { dense = dense_mlp, sparse = join(routed_experts, all) } do
+    kind[name], kind[name .. "_window"] = join(heads(false), linears), join(heads(true), linears)
+  end
+  return {
+    layers = blocks.layers(m, function(i)
+      local window = listed(c.layer_types, i) == "hybrid_sliding"
+      return (dense(i) and "dense" or "sparse") .. (window and "_window" or "")
+    end),
+    kind = kind,
+  }
+end
+local function inkling_extra(m)
+  local c, sum = m.config, {}
+  local width, rel = number(c.conv_kernel_size, 4), number(c.d_rel, 16)
+  local beside = number(c.n_shared_experts, 0)
+  for _, window in ipairs { false, true } do
+    local kv = window and number(c.swa_num_key_value_heads, m.kv_heads) or m.kv_heads
+    local extent = window and number(c.sliding_window_size, 512) or number(c.rel_extent, 1024)
+    local all = 2 * m.hidden + qk_norms(m) + 2 * width * (kv * m.head_dim + m.hidden)
+      + rel * extent
+    sum[window and "dense_window" or "dense"] = all + 1
+    sum[window and "sparse_window" or "sparse"] = all + router(m) + beside * m.hidden + 1
+  end
+  return sum
+end
+local function inkling(types, o)
+  family {
+    types = types, beside = o.beside, prefix = o.prefix, head = o.head, embedding = o.embedding,
+    block = function(m) return inkling_block(m, o.names or {}) end, extra = inkling_extra,
+    once = function(m) return 2 * m.hidden end, passed = o.passed,
+  }
+end
+inkling({ "inkling_text" }, {
   prefix = "model.", head = "lm_head",
-  block = function(m)
-    local c, dense, kind = m.config, first_dense(m), {}
-    local rows, beside = blocks.expert_sizes(m).rows, number(c.n_shared_experts, 0)
-    local function heads(window)
-      local q = window and number(c.swa_num_attention_heads, m.heads) or m.heads
-      local kv = window and number(c.swa_num_key_value_heads, m.kv_heads) or m.kv_heads
-      local a = attention({ heads = q, kv_heads = kv, hidden = m.hidden, head_dim =
-                            window and number(c.swa_head_dim, m.head_dim) or m.head_dim })
-      table.insert(a, 4, linear("r", "qkv", "self_attn.r_proj", q * number(c.d_rel, 16), m.hidden))
-      return a
-    end
-    local function stack(name, role, group, out, into) -- every token goes to all of them
-      local l = linear("shared_" .. role, group, "mlp.shared_experts.*." .. name, out, into)
-      l.experts, l.active = beside, beside
-      l.stack = { tensor = "mlp.shared_experts." .. name, part = 0, parts = 1 }
-      return l
-    end
-    local all = beside > 0 and {
-      stack("up_proj", "up", "shared up-gate", rows, m.hidden),
-      stack("gate_proj", "gate", "shared up-gate", rows, m.hidden),
-      stack("down_proj", "down", "shared down", m.hidden, rows),
-    } or {}
-    for name, linears in pairs { dense = mlp(m, {}, false), sparse = join(moe(m), all) } do
-      kind[name], kind[name .. "_window"] = join(heads(false), linears), join(heads(true), linears)
-    end
-    return {
-      layers = blocks.layers(m, function(i)
-        local window = listed(c.layer_types, i) == "hybrid_sliding"
-        return (dense(i) and "dense" or "sparse") .. (window and "_window" or "")
-      end),
-      kind = kind,
-    }
+  beside = beside_qk({ of = "expert_up", "mlp.gate", "mlp.gate.global_scale" }),
+})
+inkling({ "inkling_mm_model" }, { -- with its towers, as it is published
+  prefix = "model.llm.", head = "model.llm.unembed", embedding = "model.llm.embed",
+  beside = { "attn_norm", "mlp_norm", "attn.q_norm", "attn.k_norm",
+             { of = "expert_up", "mlp.gate", "mlp.gate.global_scale" } },
+  names = {
+    q = "attn.wq_du", k = "attn.wk_dv", v = "attn.wv_dv", r = "attn.wr_du", o = "attn.wo_ud",
+    gate_up = "mlp.w13_dn", down = "mlp.w2_md",
+    experts = { gate_up = "mlp.experts.w13_weight", down = "mlp.experts.w2_weight" },
+    shared_up = "mlp.shared_experts.shared_w13_weight",
+    shared_gate = "mlp.shared_experts.shared_w13_weight",
+    shared_down = "mlp.shared_experts.shared_w2_weight",
+  },
+  passed = function()
+    return { weights = 0, what = "towers for images and sound (not counted)" }
   end,
-  extra = function(m)
-    local c, sum = m.config, {}
-    local width, rel = number(c.conv_kernel_size, 4), number(c.d_rel, 16)
-    local beside = number(c.n_shared_experts, 0)
-    for _, window in ipairs { false, true } do
-      local kv = window and number(c.swa_num_key_value_heads, m.kv_heads) or m.kv_heads
-      local extent = window and number(c.sliding_window_size, 512) or number(c.rel_extent, 1024)
-      local all = 2 * m.hidden + qk_norms(m) + 2 * width * (kv * m.head_dim + m.hidden)
-        + rel * extent
-      sum[window and "dense_window" or "dense"] = all + 1
-      sum[window and "sparse_window" or "sparse"] = all + router(m) + beside * m.hidden + 1
-    end
-    return sum
-  end,
-  once = function(m) return 2 * m.hidden end,
-}
+})
 
 -- Lara: q, k, v, z and what steers a state in one matrix; experts in every block.
 family {

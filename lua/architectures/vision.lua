@@ -119,6 +119,22 @@ shell({ "voxtral", "qwen2_audio", "ultravox" }, under_language_model {
 shell({ "minicpmv", "minicpmo" }, { of = "qwen2", prefix = "llm.model.", head = "llm.lm_head" })
 shell({ "mistral_large4" }, under_language_model { of = "mistral4", vision = { gated = true } })
 
+-- Cosmos 3: Qwen3-VL whose attention has names of Diffusers, without a prefix.
+family {
+  types = { "cosmos3_omni" },
+  defaults = { head_dim = 128 },
+  beside = blocks.beside("self_attn.norm_q", "self_attn.norm_k"),
+  prefix = "", head = "lm_head",
+  block = function(m)
+    local names = { q = "to_q", k = "to_k", v = "to_v", o = "to_out" }
+    local list = attention(m, m.attention_bias == 1, m.attention_bias == 1)
+    for _, l in ipairs(list) do l.tensor = "self_attn." .. names[l.role] end
+    return mlp(m, list, false)
+  end,
+  extra = function(m) return 2 * m.hidden + 2 * m.head_dim end,
+  passed = blocks.passed_vision(merger),
+}
+
 like({ "qwen2_vl_text", "qwen2_5_vl_text" }, "qwen2")
 like({ "qwen3_vl_text" }, "qwen3")
 like({ "qwen2_5_omni_text" }, "qwen2")
