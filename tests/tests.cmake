@@ -11,7 +11,7 @@ set(test_environment
   UBSAN_OPTIONS=set:print_stacktrace=1:halt_on_error=1
   ASAN_OPTIONS=set:allocator_may_return_null=1) # as malloc does where memory cannot be had
 set(patience 600) # seconds that a test may take
-if(QPAL_SANITIZE) # one of a kind is enough to look at the C code
+if(QPAL_SANITIZE OR CMAKE_BUILD_TYPE STREQUAL Debug) # one of a kind shows what the C code does
   list(APPEND test_environment QPAL_FEW=set:1)
   set(patience 1800)
 endif()

@@ -99,7 +99,7 @@ static bool is_first(size_t index) {
   return true;
 }
 
-/* Of each family one, with QPAL_FEW, as sanitizers want it. */
+/* Of each family one, with QPAL_FEW, as sanitizers and debug builds want it. */
 Test(encode, every_quantizer_decodes_to_the_distortion_that_the_encoder_reports) {
   const bool few = getenv("QPAL_FEW") != NULL;
   float weights[FEW_ROWS * FEW_COLUMNS];

@@ -478,7 +478,8 @@ Test(gguf, experts_have_an_entry_of_their_own) {
   put64(4 * 4 * COLUMNS);
   align();
   for (unsigned i = 0; i < (4 + EXPERTS * ROWS) * COLUMNS; i++) {
-    const float v = i < 4 * COLUMNS ? 0 : (float)(i / COLUMNS - 4);
+    const unsigned row = i / COLUMNS;
+    const float v = row < 4 ? 0 : (float)(row - 4);
     put(&v, 4);
   }
   char path[] = "/tmp/qpal-experts-XXXXXX.gguf";
