@@ -476,9 +476,30 @@ static qp_status code_nested(qp_coder_work *w, const qp_stream *s, unsigned row_
   return status;
 }
 
+/* One code of each row, by the table that all rows have. */
+static void code_column(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned column,
+                        const float *targets, float *values, unsigned stride) {
+  const unsigned dim = c->quantizer->dim;
+  const size_t per_row = (s->columns + dim - 1) / dim;
+  float target[LANES * QP_NEAREST_DIM], decoded[QP_NEAREST_DIM];
+  uint32_t code[LANES];
+  for (size_t row = 0; row < LANES; row++)
+    memcpy(target + row * dim, targets + row * stride + column, sizeof *target * dim);
+  nearest_codes(c, w, LANES, target, code);
+  for (size_t row = 0; row < LANES; row++) {
+    w->row_code[row * per_row + column / dim] = code[row];
+    memcpy(values + row * stride + column, qp_coder_value(c, code[row], decoded),
+           sizeof *values * dim);
+  }
+}
+
 static void code_by_row(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned column,
                         unsigned end, const float *targets, float *values, unsigned stride) {
   const unsigned dim = c->quantizer->dim, n = (end - column) / dim;
+  if (n == 1 && c->kind == QP_CODER_CODES) {
+    code_column(c, w, s, column, targets, values, stride);
+    return;
+  }
   const size_t per_row = (s->columns + dim - 1) / dim;
   for (unsigned row = 0; row < LANES; row++) {
     const size_t at = (size_t)row * stride + column;

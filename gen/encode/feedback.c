@@ -233,12 +233,15 @@ QP_AVX2 static unsigned pass_avx2(const qp_feedback *f, unsigned column, unsigne
 
 void qp_feedback_pass(const qp_feedback *f, unsigned column, unsigned at, unsigned end,
                       const double *errors, double *sums) {
+#ifdef QP_X86
+  const bool vectors = qp_simd() >= QP_SIMD_AVX2; /* asked once: it reads the environment */
+#endif
   for (size_t r = 0; r < ROWS; r++) {
     const double *error = errors + r * f->columns;
     double *sum = sums + r * f->columns;
     unsigned from = at;
 #ifdef QP_X86
-    if (qp_simd() >= QP_SIMD_AVX2) from = pass_avx2(f, column, at, end, error, sum);
+    if (vectors) from = pass_avx2(f, column, at, end, error, sum);
 #endif
     pass_row(f, column, at, from, end, error, sum);
   }

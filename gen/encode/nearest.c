@@ -62,6 +62,27 @@ static uint32_t nearest_plain(const qp_codewords *c, const float *x) {
 #ifdef QP_X86
 #include <immintrin.h>
 
+/* As least_of does: all lanes get the least sum, then the lowest code that has it. */
+QP_AVX2_INLINE uint32_t least_of_avx2(const __m256 *sum, const __m256i *tile) {
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), none = _mm256_set1_epi32(-1);
+  __m256 low = _mm256_min_ps(sum[0], sum[1]);
+  low = _mm256_min_ps(low, _mm256_permute2f128_ps(low, low, 1));
+  low = _mm256_min_ps(low, _mm256_permute_ps(low, 0x4e));
+  low = _mm256_min_ps(low, _mm256_permute_ps(low, 0xb1));
+  __m256i code[2];
+  QP_UNROLL for (unsigned half = 0; half < 2; half++) {
+    const __m256i here = _mm256_castps_si256(_mm256_cmp_ps(sum[half], low, _CMP_EQ_OQ));
+    const __m256i number = _mm256_add_epi32(
+        _mm256_slli_epi32(tile[half], 4), _mm256_add_epi32(lane, _mm256_set1_epi32(8 * (int)half)));
+    code[half] = _mm256_blendv_epi8(none, number, here);
+  }
+  __m256i best = _mm256_min_epu32(code[0], code[1]);
+  best = _mm256_min_epu32(best, _mm256_permute2x128_si256(best, best, 1));
+  best = _mm256_min_epu32(best, _mm256_shuffle_epi32(best, 0x4e));
+  best = _mm256_min_epu32(best, _mm256_shuffle_epi32(best, 0xb1));
+  return (uint32_t)_mm256_extract_epi32(best, 0);
+}
+
 /* Two targets at a time: they share the table's loads. */
 QP_AVX2_INLINE void pair_avx2(const qp_codewords *c, unsigned dim, const float *const *target,
                               uint32_t *code) {
@@ -87,15 +108,41 @@ QP_AVX2_INLINE void pair_avx2(const qp_codewords *c, unsigned dim, const float *
     }
     number = _mm256_add_epi32(number, one);
   }
-  for (unsigned k = 0; k < 2; k++) {
-    float sums[LANES];
-    uint32_t tiles[LANES];
-    for (unsigned half = 0; half < 2; half++) {
-      _mm256_storeu_ps(sums + 8 * half, least[k][half]);
-      _mm256_storeu_si256((__m256i *)(void *)(tiles + 8 * half), from[k][half]);
-    }
-    code[k] = least_of(sums, tiles);
+  for (unsigned k = 0; k < 2; k++) code[k] = least_of_avx2(least[k], from[k]);
+}
+
+/* Sixteen scalars or pairs at a time, one a lane: codes come one by one, the lowest first. */
+QP_AVX2_INLINE void lanes_avx2(const qp_codewords *c, unsigned dim, const float *targets,
+                               uint32_t *codes) {
+  __m256 x[2][2], least[2];
+  __m256i best[2], number = _mm256_setzero_si256();
+  const __m256i one = _mm256_set1_epi32(1), even = _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14);
+  QP_UNROLL for (unsigned k = 0; k < 2; k++) {
+    const float *from = targets + (size_t)8 * k * dim;
+    x[k][0] = dim == 1 ? _mm256_loadu_ps(from) : _mm256_i32gather_ps(from, even, 4);
+    x[k][1] = dim == 1 ? x[k][0] : _mm256_i32gather_ps(from + 1, even, 4);
+    least[k] = _mm256_set1_ps(INFINITY);
+    best[k] = number;
   }
+  for (unsigned code = 0; code < c->count; code++) {
+    const float *at = c->table + (size_t)(code / LANES) * (1 + dim) * LANES + code % LANES;
+    QP_UNROLL for (unsigned k = 0; k < 2; k++) {
+      __m256 d = _mm256_broadcast_ss(at);
+      QP_UNROLL for (unsigned i = 0; i < dim; i++) d =
+          _mm256_fmadd_ps(x[k][i], _mm256_broadcast_ss(at + (size_t)(1 + i) * LANES), d);
+      const __m256 less = _mm256_cmp_ps(d, least[k], _CMP_LT_OQ);
+      least[k] = _mm256_min_ps(d, least[k]);
+      best[k] = _mm256_blendv_epi8(best[k], number, _mm256_castps_si256(less));
+    }
+    number = _mm256_add_epi32(number, one);
+  }
+  QP_UNROLL for (unsigned k = 0; k < 2; k++)
+      _mm256_storeu_si256((__m256i *)(void *)(codes + 8 * k), best[k]);
+}
+
+QP_AVX2 static void sixteen_avx2(const qp_codewords *c, const float *targets, uint32_t *codes) {
+  if (c->dim == 1) return lanes_avx2(c, 1, targets, codes);
+  lanes_avx2(c, 2, targets, codes);
 }
 
 QP_AVX2 static void nearest_avx2(const qp_codewords *c, const float *const *target,
@@ -114,6 +161,8 @@ void qp_codewords_nearest(const qp_codewords *c, size_t n, const float *targets,
   size_t i = 0;
 #ifdef QP_X86
   if (c->simd >= QP_SIMD_AVX2) {
+    for (; c->dim <= 2 && i + LANES <= n; i += LANES)
+      sixteen_avx2(c, targets + i * c->dim, codes + i);
     for (; i < n; i += 2) {
       const size_t second = i + 1 < n ? i + 1 : i;
       const float *target[2] = {targets + i * c->dim, targets + second * c->dim};
