@@ -1,11 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
-** Vectors that group fields scale.  Of a group's targets x and the codes that are nearest at a
-** number a, the sum of squares as a function of the number alone is
-**   |x|^2 - 2 a x.u + a^2 u.u   =   lost + u.u (a - best)^2,   best = x.u / u.u.
-** So for fields that all groups share, the sum of the second terms is made small; what the codes
-** themselves gain by the change of a number is found by looking at its neighbours.
-*/
+/* Vectors that group fields scale, by the steps of templates/shape_fit.h. */
 #include "gen/encode/shapes.h"
 
 #include <math.h>
@@ -20,18 +14,9 @@
 enum {
   MAX_BITS = 16,
   MAX_OWN = 4096, /* combinations of whole numbers */
-  PROBES = 256,   /* random codes at random fields that decode is compared with */
-  REFITS = 2
+  PROBES = 256    /* random codes at random fields that decode is compared with */
 };
 #define MOST_MISFIT 0x1p-7 /* as a share of the largest weight */
-/* The numbers tried first are the root mean square of the targets over that of all vectors. */
-static const double tried[] = {0.65, 0.8, 0.95, 1.15};
-
-/* What a group has at one number. */
-typedef struct fitted {
-  double best, square, error; /* x.u / u.u, u.u, and the sum of squares at 'best' */
-} fitted;
-
 struct qp_shapes {
   const qp_quantizer *quantizer;
   unsigned group, unit, states;
@@ -41,12 +26,11 @@ struct qp_shapes {
   unsigned owns;      /* combinations of the others: */
   struct own {
     uint32_t field[QP_MAX_FIELDS];
-    double number; /* a(fields) of them, with the scale at 1. */
-  } * own;         /* ascending by number */
-  float *moved;    /* [group] */
-  uint32_t *code;  /* [group] */
-  fitted *fit;     /* [groups of a unit] */
-  unsigned *chosen;
+    double number;        /* a(fields) of them, with the scale at 1. */
+  } * own;                /* ascending by number */
+  float *moved;           /* [group] */
+  uint32_t *code;         /* [group] */
+  struct shape_best *fit; /* [groups of a unit] */
 };
 
 /* ---- What a decode is ---- */
@@ -159,6 +143,82 @@ static qp_status compare(const qp_shapes *s, qp_error *err) {
   return QP_OK;
 }
 
+/* ---- A group ---- */
+
+/* The codes nearest at a number that is not 0, into s->code. */
+static void find_codes(qp_shapes *s, unsigned n, const float *x, double a) {
+  for (unsigned i = 0; i < n; i++) s->moved[i] = (float)((double)x[i] / a);
+  qp_codewords_nearest(&s->words, n / s->quantizer->dim, s->moved, s->code);
+}
+
+static void sum_codes(const qp_shapes *s, unsigned n, const float *x, double *cross,
+                      double *square) {
+  const unsigned dim = s->quantizer->dim;
+  *cross = *square = 0;
+  for (unsigned i = 0; i < n; i += dim) {
+    const float *u = vector_of(s, s->code[i / dim]);
+    *cross += dot(dim, x + i, u);
+    *square += dot(dim, u, u);
+  }
+}
+
+/* ---- A unit ---- */
+
+/* A unit's targets. */
+typedef struct qp_shape {
+  qp_shapes *of;
+  unsigned columns;
+  const float *target;
+} qp_shape;
+
+#define QP_STEP     static
+#define QP_INFINITE ((double)INFINITY)
+typedef double qp_real;
+
+static unsigned shape_groups(const qp_shape *s) {
+  return (s->columns + s->of->group - 1) / s->of->group;
+}
+static unsigned shape_owns(const qp_shape *s) { return s->of->owns; }
+static double shape_own(const qp_shape *s, unsigned i) { return s->of->own[i].number; }
+
+static unsigned shape_columns(const qp_shape *s, unsigned g) {
+  const unsigned left = s->columns - g * s->of->group;
+  return left < s->of->group ? left : s->of->group;
+}
+static const float *shape_targets(const qp_shape *s, unsigned g) {
+  return s->target + (size_t)g * s->of->group;
+}
+
+static double shape_power(const qp_shape *s, unsigned g) {
+  const float *x = shape_targets(s, g);
+  return dot(shape_columns(s, g), x, x);
+}
+static double shape_rms(const qp_shape *s, unsigned g) {
+  return sqrt(shape_power(s, g) / shape_columns(s, g));
+}
+
+static void shape_sums(qp_shape *s, unsigned g, double a, double *cross, double *square) {
+  find_codes(s->of, shape_columns(s, g), shape_targets(s, g), a);
+  sum_codes(s->of, shape_columns(s, g), shape_targets(s, g), cross, square);
+}
+
+/* The nearest number that the field has. */
+static unsigned shape_raw(const qp_shape *s, double scale) {
+  const qp_field *f = &s->of->quantizer->field[s->of->scale];
+  return qp_field_raw(f->type, scale < f->lo ? f->lo : scale > f->hi ? f->hi : scale);
+}
+static double shape_scale(const qp_shape *s, unsigned raw) {
+  return qp_field_number(s->of->quantizer->field[s->of->scale].type, raw);
+}
+
+static const struct shape_best *shape_fitted(const qp_shape *s, unsigned g);
+
+#include "templates/shape_fit.h"
+
+static const shape_best *shape_fitted(const qp_shape *s, unsigned g) { return &s->of->fit[g]; }
+
+/* ---- What is known of all units ---- */
+
 static qp_status read_fields(qp_shapes *s, uint32_t *highest, qp_error *err) {
   const qp_quantizer *q = s->quantizer;
   double owns = 1;
@@ -192,8 +252,7 @@ static qp_status prepare(qp_shapes *s, qp_error *err) {
   s->moved = malloc(sizeof *s->moved * s->group);
   s->code = malloc(sizeof *s->code * s->group);
   s->fit = malloc(sizeof *s->fit * (s->unit / s->group));
-  s->chosen = malloc(sizeof *s->chosen * (s->unit / s->group));
-  if (!s->u || !s->own || !s->moved || !s->code || !s->fit || !s->chosen)
+  if (!s->u || !s->own || !s->moved || !s->code || !s->fit)
     return qp_fail(err, QP_E_NOMEM, "out of memory");
   status = take_vectors(s, highest, err);
   if (status) return status;
@@ -222,144 +281,19 @@ void qp_shapes_free(qp_shapes *s) {
   free(s->moved);
   free(s->code);
   free(s->fit);
-  free(s->chosen);
   free(s);
 }
 
-/* ---- A group ---- */
-
-/* The codes nearest at a number that is not 0, into s->code. */
-static void find_codes(qp_shapes *s, unsigned n, const float *x, double a) {
-  for (unsigned i = 0; i < n; i++) s->moved[i] = (float)((double)x[i] / a);
-  qp_codewords_nearest(&s->words, n / s->quantizer->dim, s->moved, s->code);
-}
-
-static void sum_codes(const qp_shapes *s, unsigned n, const float *x, double *cross,
-                      double *square) {
-  const unsigned dim = s->quantizer->dim;
-  *cross = *square = 0;
-  for (unsigned i = 0; i < n; i += dim) {
-    const float *u = vector_of(s, s->code[i / dim]);
-    *cross += dot(dim, x + i, u);
-    *square += dot(dim, u, u);
-  }
-}
-
-/* Find the best number of those near 'a'. */
-static fitted fit_near(qp_shapes *s, unsigned n, const float *x, double power, double a) {
-  double cross, square;
-  find_codes(s, n, x, a);
-  sum_codes(s, n, x, &cross, &square);
-  if (!(square > 0)) return (fitted){.error = power};
-  return (fitted){
-      .best = cross / square, .square = square, .error = power - cross * cross / square};
-}
-
-static fitted fit_group(qp_shapes *s, unsigned n, const float *x) {
-  const double power = dot(n, x, x), rms = sqrt(power / n);
-  fitted best = {.error = INFINITY};
-  if (!(rms > 0)) return (fitted){.error = 0};
-  for (unsigned i = 0; i < sizeof tried / sizeof *tried; i++) {
-    const fitted now = fit_near(s, n, x, power, tried[i] * rms);
-    if (now.error < best.error) best = now;
-  }
-  for (unsigned i = 0; i < REFITS && best.best != 0; i++) {
-    const fitted now = fit_near(s, n, x, power, best.best);
-    if (!(now.error < best.error)) break;
-    best = now;
-  }
-  return best;
-}
-
-/* Compute the sum of squares at a number. */
-static double error_at(qp_shapes *s, unsigned n, const float *x, double a) {
-  double cross = 0, square = 0;
-  if (a != 0) find_codes(s, n, x, a);
-  if (a != 0) sum_codes(s, n, x, &cross, &square);
-  return dot(n, x, x) - 2 * a * cross + a * a * square;
-}
-
-/* ---- A unit ---- */
-
-static unsigned nearest_own(const qp_shapes *s, double number) {
-  unsigned low = 0, high = s->owns - 1;
-  while (low < high) {
-    const unsigned middle = (low + high) / 2;
-    if (s->own[middle].number + s->own[middle + 1].number < 2 * number)
-      low = middle + 1;
-    else
-      high = middle;
-  }
-  return low;
-}
-
-/* Compute what a scale costs beyond each group's own best number, and the groups' own fields with
-   it. */
-static double misses(const qp_shapes *s, unsigned groups, double scale, unsigned *chosen) {
-  double sum = 0;
-  for (unsigned g = 0; g < groups; g++) {
-    const unsigned i = scale != 0 ? nearest_own(s, s->fit[g].best / scale) : 0;
-    const double miss = scale * s->own[i].number - s->fit[g].best;
-    sum += s->fit[g].square * miss * miss;
-    chosen[g] = i;
-  }
-  return sum;
-}
-
-/* The nearest number that the field has. */
-static uint32_t raw_scale(const qp_shapes *s, double scale) {
-  const qp_field *f = &s->quantizer->field[s->scale];
-  return qp_field_raw(f->type, scale < f->lo ? f->lo : scale > f->hi ? f->hi : scale);
-}
-
-/* Of the scales that make one of the groups exact, the best; then the best for what was chosen. */
-static uint32_t choose_scale(qp_shapes *s, unsigned groups) {
-  const qp_field_type type = s->quantizer->field[s->scale].type;
-  uint32_t best = raw_scale(s, 0);
-  double least = INFINITY, cross = 0, square = 0;
-  for (unsigned g = 0; g < groups; g++)
-    for (unsigned i = 0; i < s->owns; i++) {
-      if (s->own[i].number == 0) continue;
-      const uint32_t raw = raw_scale(s, s->fit[g].best / s->own[i].number);
-      const double now = misses(s, groups, qp_field_number(type, raw), s->chosen);
-      if (now < least) least = now, best = raw;
-    }
-  misses(s, groups, qp_field_number(type, best), s->chosen);
-  for (unsigned g = 0; g < groups; g++) {
-    const double number = s->own[s->chosen[g]].number;
-    cross += s->fit[g].square * number * s->fit[g].best;
-    square += s->fit[g].square * number * number;
-  }
-  const uint32_t fitted_scale = square > 0 ? raw_scale(s, cross / square) : best;
-  return misses(s, groups, qp_field_number(type, fitted_scale), s->chosen) < least ? fitted_scale
-                                                                                   : best;
-}
-
-/* Choose a group's own fields at a scale: the nearest to its best number, or a neighbour of
-   that. */
-static unsigned choose_own(qp_shapes *s, unsigned g, double scale, unsigned n, const float *x) {
-  const unsigned at = scale != 0 ? nearest_own(s, s->fit[g].best / scale) : 0;
-  unsigned best = at;
-  double least = INFINITY;
-  for (unsigned i = at ? at - 1 : 0; i <= at + 1 && i < s->owns; i++) {
-    const double now = s->owns > 1 ? error_at(s, n, x, scale * s->own[i].number) : 0;
-    if (now < least) least = now, best = i;
-  }
-  return best;
-}
+/* ---- A unit's fields and codes ---- */
 
 void qp_shapes_choose(qp_shapes *s, unsigned columns, const float *targets,
                       uint32_t (*fields)[QP_MAX_FIELDS]) {
-  const unsigned groups = (columns + s->group - 1) / s->group;
-  for (unsigned g = 0; g < groups; g++) {
-    const unsigned left = columns - g * s->group, n = left < s->group ? left : s->group;
-    s->fit[g] = fit_group(s, n, targets + (size_t)g * s->group);
-  }
-  const uint32_t raw = s->scale < 0 ? 0 : choose_scale(s, groups);
-  const double scale = s->scale < 0 ? 1 : qp_field_number(s->quantizer->field[s->scale].type, raw);
-  for (unsigned g = 0; g < groups; g++) {
-    const unsigned left = columns - g * s->group, n = left < s->group ? left : s->group;
-    const unsigned own = choose_own(s, g, scale, n, targets + (size_t)g * s->group);
+  qp_shape u = {.of = s, .columns = columns, .target = targets};
+  for (unsigned g = 0; g < shape_groups(&u); g++) shape_fit_group(&u, g, &s->fit[g]);
+  const unsigned raw = s->scale < 0 ? 0 : shape_choose_scale(&u);
+  const double scale = s->scale < 0 ? 1 : shape_scale(&u, raw);
+  for (unsigned g = 0; g < shape_groups(&u); g++) {
+    const unsigned own = shape_choose_own(&u, g, scale);
     memcpy(fields[g], s->own[own].field, sizeof fields[g]);
     if (s->scale >= 0) fields[g][s->scale] = raw;
   }
@@ -380,4 +314,20 @@ void qp_shapes_codes(qp_shapes *s, const uint32_t fields[QP_MAX_FIELDS], unsigne
   if (number != 0) find_codes(s, columns, targets, number);
   if (number != 0) memcpy(codes, s->code, sizeof *codes * (columns / dim));
   for (unsigned i = 0; i < columns; i += dim) decode(s, codes[i / dim], fields, values + i);
+}
+
+/* ---- For searches elsewhere ---- */
+
+void qp_shapes_view_of(const qp_shapes *s, qp_shapes_view *out) {
+  *out = (qp_shapes_view){.u = s->u,
+                          .states = s->states,
+                          .owns = s->owns,
+                          .scale = s->scale,
+                          .group = s->group,
+                          .unit = s->unit};
+}
+
+double qp_shapes_own(const qp_shapes *s, unsigned i, uint32_t fields[QP_MAX_FIELDS]) {
+  memcpy(fields, s->own[i].field, sizeof s->own[i].field);
+  return s->own[i].number;
 }

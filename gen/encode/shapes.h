@@ -34,4 +34,14 @@ void qp_shapes_choose(qp_shapes *s, unsigned columns, const float *targets,
 void qp_shapes_codes(qp_shapes *s, const uint32_t fields[QP_MAX_FIELDS], unsigned columns,
                      const float *targets, uint32_t *codes, float *values);
 
+/* What a search elsewhere needs; it is valid as long as the search. */
+typedef struct qp_shapes_view {
+  const float *u; /* [states][dim] */
+  unsigned states, owns, group, unit;
+  int scale; /* the field of a floating point type, or -1 */
+} qp_shapes_view;
+void qp_shapes_view_of(const qp_shapes *s, qp_shapes_view *out);
+/* Get combination i of the whole numbers: what it multiplies a scale by, and its fields. */
+double qp_shapes_own(const qp_shapes *s, unsigned i, uint32_t fields[QP_MAX_FIELDS]);
+
 #endif

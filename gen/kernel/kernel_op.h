@@ -105,6 +105,7 @@ typedef struct qp_kernel_op {
   ROW(encode_fed_codes)                                                                            \
   ROW(encode_fed_fields)                                                                           \
   ROW(encode_fields)                                                                               \
+  ROW(encode_shapes)                                                                               \
   ROW(rotate_norm)                                                                                 \
   ROW(rotate_glu)                                                                                  \
   ROW(rotate_tensor)                                                                               \

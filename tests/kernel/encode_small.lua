@@ -40,4 +40,15 @@ out[#out+1] = scalar {
     return single(g.d) * (single(g.scale) * single(code) - single(g.least) * 3)
   end,
 }
+
+-- Vectors that a whole number of 16 columns scales, times a number of 48; each has two codes.
+out[#out+1] = vector {
+  name = "scaled4", dim = 4, bits = 6, codebook = random_gaussian { entries = 32, dim = 4 },
+  group = { size = 16, scale = { "u2", 1, 3 }, d = { "f16", 2^-6, 4, size = 48 } },
+  decode = function (code, codebook, g)
+    local v, weights, scale = codebook[min(code, 63 - code)], {}, single(g.d) * single(g.scale)
+    for i = 1, 4 do weights[i] = scale * single(v[i]) end
+    return weights
+  end,
+}
 return out

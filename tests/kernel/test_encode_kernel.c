@@ -46,6 +46,10 @@ Test(encode_kernel, group_fields_that_turn_levels_around_are_those_of_the_cpu) {
   check(QP_SOURCE_DIR "/tests/kernel/encode_small.lua:falls4");
 }
 
+Test(encode_kernel, fields_that_scale_vectors_are_those_of_the_cpu) {
+  check(QP_SOURCE_DIR "/tests/kernel/encode_small.lua:scaled4");
+}
+
 /* Paths that are given up and all that stay; two weights a step and one; before sm_90, too. */
 Test(encode_kernel, errors_of_small_trellises_are_fed_forward_as_by_the_cpu) {
   static const char *const names[] = {"small13-5-2", "small8-2-1"};

@@ -142,6 +142,13 @@ Test(quantize_device, group_fields) {
               "\n6144 codes by kernels on sim");
 }
 
+/* A scale of 64 columns times the row's, with codes of four weights. */
+Test(quantize_device, fields_that_scale_vectors) {
+  expect_same("--quantizer ccq-2 --keep q_proj --keep k_proj --keep v_proj --keep o_proj"
+              " --keep up_proj --keep gate_proj",
+              "\n1536 codes by kernels on sim");
+}
+
 /* A magnitude of 64 columns, by a scale and a mean of the row. */
 Test(quantize_device, fields_of_groups_and_of_rows) {
   expect_same("--quantizer nf4-g64-dq --keep q_proj --keep k_proj --keep v_proj --keep o_proj"

@@ -8,6 +8,7 @@
 
 #include "gen/encode/field_table.h"
 #include "gen/encode/nested.h"
+#include "gen/encode/shapes.h"
 #include "gen/kernel/kernel.h"
 #include "tuner/check/cases_make.h"
 #include "tuner/check/steady.h"
@@ -200,6 +201,7 @@ static unsigned encodes(const qp_quantizer *q) {
 /* Say which kind of search group fields get, as a bit of 'met'. */
 static unsigned field_search_of(const qp_quantizer *q, unsigned columns) {
   qp_field_table t;
+  if (qp_has_shapes(q)) return 1u << 31; /* of other searches no such sum is met */
   if (qp_field_table_make(q, columns, false, &t, NULL)) return 0;
   return 1u << (t.grid + 2 * (t.few || t.nested) + 4 * t.flips + 8 * t.shifts + 16 * t.slices);
 }
@@ -214,7 +216,7 @@ static unsigned columns_of_fields(const qp_quantizer *q) {
    thread meets every code: of a whole palette, unless all is covered, no large codebook, and
    trellises with few sequences at a time.  The last group of fields of a row is not whole. */
 static void encoders(qp_case_maker *m) {
-  enum { LARGE_BITS = 12 };
+  enum { LARGE_BITS = 12, LARGE_BITS_OF_FIELDS = 10 };
   static const unsigned each_of[ENCODES] = {4, 5, 13, 1}, each_of_all[ENCODES] = {1, 1, 3, 1};
   const bool all = m->w->coverage == QP_COVER_ALL, few = !all && m->w->quantizers > QP_CASE_KINDS;
   unsigned met[ENCODES] = {0}, searches = 0; /* some of each are taken */
@@ -224,10 +226,10 @@ static void encoders(qp_case_maker *m) {
     p.segments = 1;
     p.segment[0].quantizer = q;
     const bool trellis = q->kind == QP_TRELLIS;
-    const unsigned kind = encodes(q);
+    const unsigned kind = encodes(q), large = q->fields ? LARGE_BITS_OF_FIELDS : LARGE_BITS;
     p.segment[0].rows = m->w->rows ? m->w->rows : 48;
     p.columns = m->w->columns ? m->w->columns : q->fields ? columns_of_fields(q) : 64;
-    if (!is_served(m, &p) || (few && !trellis && q->window > LARGE_BITS)) continue;
+    if (!is_served(m, &p) || (few && !trellis && q->window > large)) continue;
     if (met[kind]++ % (all ? each_of_all : each_of)[kind]) continue;
     const unsigned search = kind == ENCODES_FIELDS ? field_search_of(q, p.columns) : 0;
     if (!all && searches & search) continue;

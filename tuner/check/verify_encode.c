@@ -258,6 +258,7 @@ static void vary_sequences(encode_check *c) {
 static size_t rows_simulated(unsigned columns, const qp_quantizer *q) {
   const unsigned group = qp_nested_group(q), groups = (columns + group - 1) / group;
   const size_t rows = (GROUPS_SIMULATED + groups - 1) / groups;
+  if (q->window > TIED_WINDOW) return 1;
   return qp_nested_unit(q, columns) > group && rows < UNITS_SIMULATED ? UNITS_SIMULATED : rows;
 }
 

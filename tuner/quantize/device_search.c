@@ -9,6 +9,8 @@
 #include "gen/encode/field_table.h"
 #include "gen/encode/lanes.h"
 #include "gen/encode/path_table.h"
+#include "gen/encode/shape_table.h"
+#include "gen/encode/shapes.h"
 #include "gen/kernel/kernel.h"
 #include "runtime/half.h"
 
@@ -86,8 +88,17 @@ static void *fields_table(const qp_coder *c, unsigned columns, size_t *bytes) {
   return t.data;
 }
 
+/* The same of fields that scale vectors. */
+static void *shapes_table(const qp_coder *c, unsigned columns, size_t *bytes) {
+  qp_shape_table t;
+  if (qp_shape_table_make(c->quantizer, columns, true, &t, NULL)) return NULL;
+  *bytes = t.bytes;
+  return t.data;
+}
+
 void *qp_device_search_table(const qp_coder *c, const qp_kernel *k, size_t *bytes) {
   if (c->kind == QP_CODER_TRELLIS) return trellis_table(c, k, bytes);
+  if (qp_has_shapes(c->quantizer)) return shapes_table(c, k->problem.columns, bytes);
   if (qp_coder_has_fields(c)) return fields_table(c, k->problem.columns, bytes);
   const size_t n = (size_t)c->states * c->quantizer->dim;
   *bytes = sizeof(uint16_t) * n;
@@ -278,7 +289,7 @@ static amounts amounts_of(const qp_coder *coder, const qp_stream *stream, size_t
     return (amounts){.sequences = sequences, .codes = sequences * (stream->columns / q->dim)};
   if (qp_coder_has_fields(coder))
     return (amounts){.sequences = sequences,
-                     .codes = sequences * stream->columns,
+                     .codes = sequences * (stream->columns / q->dim),
                      .fields = sequences * qp_field_groups(stream) * q->fields};
   if (coder->kind == QP_CODER_ROWS)
     return (amounts){.sequences = sequences,
