@@ -413,6 +413,22 @@ static qp_status read_passed(describing *d) {
   return QP_OK;
 }
 
+/* The family's embedding behind the prefix of what stands around it, or the usual one. */
+static void add_embedding(const describing *d) {
+  char name[sizeof d->out->embedding], before[sizeof d->out->prefix] = "";
+  qp_model *m = d->out;
+  const size_t family = d->c->family;
+  const char *rest = "embed_tokens";
+  if (qp_architecture_text(d->lua, d->list, d->c->shell, "embedding", m->embedding,
+                           sizeof m->embedding))
+    return;
+  qp_architecture_text(d->lua, d->list, family, "prefix", before, sizeof before);
+  if (qp_architecture_text(d->lua, d->list, family, "embedding", name, sizeof name) &&
+      !strncmp(name, before, strlen(before)))
+    rest = name + strlen(before);
+  snprintf(m->embedding, sizeof m->embedding, "%s%s", m->prefix, rest);
+}
+
 static qp_status add_head(const describing *d) {
   qp_model *m = d->out;
   const size_t shell = d->c->shell;
@@ -423,8 +439,7 @@ static qp_status add_head(const describing *d) {
   if (!qp_architecture_text(d->lua, d->list, shell, "blocks", m->blocks, sizeof m->blocks) &&
       !qp_architecture_text(d->lua, d->list, d->c->family, "blocks", m->blocks, sizeof m->blocks))
     memcpy(m->blocks, "layers", sizeof "layers");
-  if (!qp_architecture_text(d->lua, d->list, shell, "embedding", m->embedding, sizeof m->embedding))
-    snprintf(m->embedding, sizeof m->embedding, "%sembed_tokens", m->prefix);
+  add_embedding(d);
   if (m->tied)
     memcpy(head->tensor, m->embedding, sizeof m->embedding);
   else if (!qp_architecture_text(d->lua, d->list, shell, "head", head->tensor, sizeof head->tensor))

@@ -114,6 +114,30 @@ family {
   extra = by_kind(function(m) return m.hidden end, router),
 }
 
+-- Norms behind attention and MLP too, and a gate on attention's output: Beam with experts and norms
+-- of q and k, the smaller Muse without either.
+local function gated_output(m)
+  local a = plain(m)
+  table.insert(a, 4, linear("attn_gate", "qkv", "self_attn.gate_proj", m.heads * m.head_dim,
+                            m.hidden))
+  return a
+end
+family {
+  types = { "beam" },
+  beside = beside_qk("pre_feedforward_layernorm", "post_feedforward_layernorm",
+                     routed("mlp.gate")),
+  prefix = "model.", head = "lm_head",
+  block = function(m)
+    return sparse(m, first_dense(m), gated_output(m), dense_mlp(m), function() return moe(m) end)
+  end,
+  extra = by_kind(function(m) return 4 * m.hidden + qk_norms(m) + m.heads end,
+                  function(m) return router(m, true) end),
+}
+like_llama({ "muse_glimmer_text" }, {
+  block = function(m) return mlp(m, gated_output(m), false) end, norms = 4,
+  beside = beside("pre_feedforward_layernorm", "post_feedforward_layernorm"),
+})
+
 -- Sarvam: Ling's attention in one matrix, DeepSeek's experts.
 family {
   types = { "sarvam_moe" },

@@ -139,7 +139,12 @@ like({ "qwen2_vl_text", "qwen2_5_vl_text" }, "qwen2")
 like({ "qwen3_vl_text" }, "qwen3")
 like({ "qwen2_5_omni_text" }, "qwen2")
 like({ "qwen3_omni_moe_text" }, "qwen3_moe")
-like({ "glm4v_text", "glm46v_text" }, "glm4")
+like({ "glm4v_text", "glm46v_text", "glm_ocr_text" }, "glm4")
+like({ "paddleocr_vl_text" }, "ernie4_5")
+like({ "granite_docling_text" }, "granite")
+like({ "emu3_text_model" }, "llama")
+like({ "unlimited_ocr_text" }, "deepseek")
+like({ "hy_v4_vl_text" }, "hy_v4")
 
 -- Llama 3.2 Vision: some layers attend to the image alone, whose states k and v read.
 family {

@@ -274,7 +274,7 @@ Test(model, families_have_as_many_weights_as_classes_of_transformers) {
     cJSON_Delete(tree);
   }
   fclose(f);
-  cr_assert_geq(lines, 54);
+  cr_assert_geq(lines, 56);
 }
 
 static qp_model *model_of(const char *text) {
@@ -318,6 +318,14 @@ Test(model, experts_are_stacks_in_the_blocks_that_have_them) {
   cr_assert_str_eq(expert, "model.layers.2.mlp.experts.7.up_proj");
   cr_assert_str_eq(m->linear[up].stack.tensor, "mlp.experts.gate_up_proj");
   cr_assert(m->linear[up].stack.part == 1 && m->linear[up].stack.parts == 2);
+  free(m);
+}
+
+Test(model, around_a_decoder_its_own_name_of_the_embedding_stays) {
+  qp_model *m = model_of("{\"model_type\": \"sees\", \"text_config\": {\"model_type\": \"mamba\","
+                         "\"hidden_size\": 64, \"num_hidden_layers\": 1, \"vocab_size\": 48}}");
+  cr_assert_str_eq(m->embedding, "model.language_model.embeddings");
+  cr_assert_str_eq(m->last, "model.language_model.norm_f");
   free(m);
 }
 
