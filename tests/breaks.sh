@@ -409,6 +409,8 @@ broken "the last of equal scales for a group of zeros" templates/field_fit.h \
 broken "the last of equal codes" $fields 'if (d < least)' 'if (d <= least)' $few --op encode
 broken "the least step of a field that groups share" templates/field_unit.h \
   'by; by /= 2' 'by > 1; by /= 2' $unit --op encode
+broken "groups that count alike for the scale that they share" templates/shape_fit.h \
+  'sum += b->square * miss' 'sum += miss' ccq-2 --op encode
 broken "a scale rounded down, not to the nearest" templates/field_fit.h \
   'below <= fit_number(f, field, high) - number ? low : high' 'low' $fit --op encode
 broken "a zero added, not taken off" $fields \

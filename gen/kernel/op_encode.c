@@ -14,7 +14,7 @@
 #include "gen/kernel/op_encode.h"
 
 enum {
-  DIM_MAX = 8,
+  DIM_MAX = 16,
   LANES = 8, /* threads of a group of fields */
   WARP = 32,
   ROWS = 32,     /* of a group of rows */
