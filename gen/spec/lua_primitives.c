@@ -60,26 +60,25 @@ static qp_ir *tracing(lua_State *L, const char *what) {
   return l->ir;
 }
 
-/* The node of an operand, of the type that 'letter' (of an op's args) says. */
+/* The node of an operand, of the type that 'letter' (of an op's args) says; what raises does not
+   come back. */
 static int operand(lua_State *L, int index, char letter, const char *what) {
   qp_ir *ir = tracing(L, what);
   qp_ir_type type = QP_WORD;
   const value *v = value_at(L, index, &type);
   if (!v && letter == 'w' && lua_isinteger(L, index)) {
     const int node = qp_ir_add(ir, QP_IR_CONST, NULL, (uint32_t)lua_tointeger(L, index), 0);
-    if (node >= 0) return node;
-    push_value(L, node);
+    return node >= 0 ? node : push_value(L, node);
   }
   if (v && v->trace != qp_lua_of(L)->trace) {
     lua_pushfstring(L, "%s: the value is of another decode function or an earlier call", what);
-    qp_lua_raise(L);
+    return qp_lua_raise(L);
   }
   if (!v || type_name[type][0] != letter) {
     lua_pushfstring(L, "%s: operand %d has a wrong type (%s)", what, index - 3,
                     v ? type_name[type] : luaL_typename(L, index));
-    qp_lua_raise(L);
+    return qp_lua_raise(L);
   }
-  /* cppcheck-suppress nullPointerRedundantCheck ; what raises does not come back */
   return v->node;
 }
 
