@@ -17,6 +17,13 @@ static const char spec[] =
     "    decode = function (c, book) return book[c] end },\n"
     "  scalar { name = 'rows', bits = 2, codebook = lloyd_max { entries = 4, scope = 'row' },\n"
     "    decode = function (c, book) return book[c] end },\n"
+    "  scalar { name = 'of-rows', bits = 2, group = { size = 16, scale = { 'u3', 1, 7 },\n"
+    "      d = { 'f16', 0.125, 0.5, scope = 'row' } },\n"
+    "    decode = function (c, _, g) return g.d * half(g.scale) * (half(c) - 1.5) end },\n"
+    "  vector { name = 'scaled', dim = 4, bits = 6,\n"
+    "    codebook = random_gaussian { entries = 64, dim = 4 },\n"
+    "    group = { size = 16, d = { 'f16', 0.015625, 4 } },\n"
+    "    decode = function (c, book, g) return book[c] * g.d end },\n"
     "  split { name = 'tiny', parts = { { 'tiny-2', 1/2 }, { 'tiny-3', 1/2 } } } }\n";
 
 /* One block whose k_proj has 16 rows (half a group) of 64 columns. */
@@ -117,9 +124,21 @@ Test(quantize_device, errors_of_scalars_by_codebooks_of_rows_are_fed_forward) {
   expect_same(with_hessians(quantizer), "\n8192 codes by kernels on sim");
 }
 
-/* One group of 64 columns has its row's fields alone, one and a half share them. */
+/* One quantizer of own.lua, of k_proj alone. */
+static const char *own(const char *name, bool fed) {
+  static char options[1024];
+  char quantizer[512];
+  snprintf(quantizer, sizeof quantizer, "%s:%s", path("own.lua"), name);
+  if (fed)
+    snprintf(options, sizeof options, "%s --keep down_proj", with_hessians(quantizer));
+  else
+    snprintf(options, sizeof options,
+             "--quantizer '%s' --keep q_proj --keep v_proj --keep o_proj --keep mlp", quantizer);
+  return options;
+}
+
 Test(quantize_device, errors_of_fields_of_rows_are_fed_forward) {
-  expect_same(with_hessians("nf4-g64-dq"), "\n8192 codes by kernels on sim");
+  expect_same(own("of-rows", true), "\n2048 codes by kernels on sim");
 }
 
 /* Sums of signs have no kernel: when it is asked for, threads take over. */
@@ -142,18 +161,12 @@ Test(quantize_device, group_fields) {
               "\n6144 codes by kernels on sim");
 }
 
-/* A scale of 64 columns times the row's, with codes of four weights. */
 Test(quantize_device, fields_that_scale_vectors) {
-  expect_same("--quantizer ccq-2 --keep q_proj --keep k_proj --keep v_proj --keep o_proj"
-              " --keep up_proj --keep gate_proj",
-              "\n1536 codes by kernels on sim");
+  expect_same(own("scaled", false), "\n512 codes by kernels on sim");
 }
 
-/* A magnitude of 64 columns, by a scale and a mean of the row. */
 Test(quantize_device, fields_of_groups_and_of_rows) {
-  expect_same("--quantizer nf4-g64-dq --keep q_proj --keep k_proj --keep v_proj --keep o_proj"
-              " --keep up_proj --keep gate_proj",
-              "\n6144 codes by kernels on sim");
+  expect_same(own("of-rows", false), "\n2048 codes by kernels on sim");
 }
 
 /* Two linears, whose codebooks are two. */
