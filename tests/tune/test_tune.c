@@ -304,7 +304,7 @@ static unsigned measured(const qp_records *r, unsigned batch) {
 }
 
 /* Three problems' candidates would take all of the time.  On a machine that is too busy for one of
-   each problem, none has two. */
+   each problem, none has two, and the journal stays for the next run. */
 Test(tune, a_budget_gives_every_problem_a_record_before_it_is_spent_on_any) {
   enum { PROBLEMS = 4 };
   unsigned fewest = UINT_MAX, most = 0;
@@ -320,7 +320,7 @@ Test(tune, a_budget_gives_every_problem_a_record_before_it_is_spent_on_any) {
   }
   cr_expect(fewest > 0 || most == 1, "%u to %u: %s", fewest, most, text);
   cr_expect_gt(most, 0);
-  cr_expect_neq(access(in_folder("a.jsonl.journal"), F_OK), 0);
+  cr_expect(!fewest || access(in_folder("a.jsonl.journal"), F_OK) != 0);
   qp_records_free(&r);
 }
 
