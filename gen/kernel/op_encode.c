@@ -66,11 +66,11 @@ qp_status qp_encode_check(const qp_problem *p, const char *family, bool trellis,
   if (q->fields) return other_kind(p, family, "codes without group fields", err);
   if (rows && (trellis || p->columns % q->dim))
     return qp_fail(err, QP_E_LIMIT,
-                   "%s: with codebooks by row vectors of %u weights, which divide K, can be "
-                   "encoded; K is %u",
+                   "%s: with codebooks by row kernels encode vectors of %u weights, which divide "
+                   "K; K is %u",
                    q->name, q->dim, p->columns);
   if (q->window > QP_TRELLIS_WINDOW || q->dim > DIM_MAX)
-    return qp_fail(err, QP_E_LIMIT, "%s: window %u, dim %u; up to %d and %d can be encoded",
+    return qp_fail(err, QP_E_LIMIT, "%s: window %u, dim %u; kernels encode up to %d and %d",
                    q->name, q->window, q->dim, QP_TRELLIS_WINDOW, DIM_MAX);
   return QP_OK;
 }

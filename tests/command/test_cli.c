@@ -270,6 +270,7 @@ Test(cli, check_says_why_a_quantizer_has_no_encode_kernel) {
   expect("check e8p-2 --op encode-fed", 2, "finds its codes on the CPU");
   expect("check squeezellm-3 --op encode-fed", 2, "sparse entries");
   expect("check bcq-2 --op encode", 2, "a number that the fields set");
+  expect("check long-3 --op encode", 2, "kernels encode up to 20");
   expect("check tcq-3.25 --op encode-fed", 2, "of those: tcq-3 tcq-3.5");
 }
 
