@@ -24,30 +24,42 @@ static unsigned first_linear(const qp_model *m) {
   return i;
 }
 
-/*
-** What stands before the blocks in names of the checkpoint where it is not the model's prefix:
-** "" of a class of the blocks alone (LlamaModel), more than the prefix, or another.  Towers beside
-** the decoder may have blocks of the same names: those of the right shape count.  NULL: nothing has
-** such a name.
-*/
-static char *find_prefix(const qp_checkpoint *c) {
-  char end[QP_MODEL_NAME], whole[2 * QP_MODEL_NAME];
-  const qp_model_linear *l = &c->model.linear[first_linear(&c->model)];
+/* The tensor of the first linear whose name ends so, of the right shape if there is one. */
+static const qp_source_tensor *find_ending(const qp_checkpoint *c, const qp_model_linear *l,
+                                           const char *end) {
   const qp_source_tensor *best = NULL;
-  snprintf(end, sizeof end, "%s.0.%s.weight", c->model.blocks, l->tensor);
-  snprintf(whole, sizeof whole, "%s%s", c->model.prefix, end);
-  if (qp_checkpoint_find_stored(c, whole)) return strdup(c->model.prefix);
   for (size_t i = 0; i < c->count; i++) {
     const qp_source_tensor *t = &c->tensor[i];
     const size_t n = strlen(t->name), m = strlen(end);
     if (!ends_with(t->name, end) || (n != m && t->name[n - m - 1] != '.')) continue;
     if (!best) best = t;
-    if (t->rows == l->rows && t->columns == l->columns) {
-      best = t;
-      break;
-    }
+    if (t->rows == l->rows && t->columns == l->columns) return t;
   }
-  return best ? strndup(best->name, strlen(best->name) - strlen(end)) : NULL;
+  return best;
+}
+
+/*
+** What stands before the blocks in names of the checkpoint where it is not the model's prefix:
+** "" of a class of the blocks alone (LlamaModel), more than the prefix, or another.  Towers beside
+** the decoder may have blocks of the same names: those of the right shape count.  Where nothing has
+** such a name, other words for "layers" are tried (transformers 5.24 writes Kimi K2.5's as
+** "blocks"), and the model takes that one.  NULL: there is none either.
+*/
+static char *find_prefix(qp_checkpoint *c) {
+  static const char *const words[] = {NULL, "layers", "blocks", "layer", "h"};
+  char end[QP_MODEL_NAME], whole[2 * QP_MODEL_NAME];
+  const qp_model_linear *l = &c->model.linear[first_linear(&c->model)];
+  for (unsigned i = 0; i < sizeof words / sizeof *words; i++) {
+    const char *word = i ? words[i] : c->model.blocks;
+    snprintf(end, sizeof end, "%s.0.%s.weight", word, l->tensor);
+    snprintf(whole, sizeof whole, "%s%s", c->model.prefix, end);
+    const qp_source_tensor *t = qp_checkpoint_find_stored(c, whole);
+    if (!t) t = find_ending(c, l, end);
+    if (!t) continue;
+    if (i) snprintf(c->model.blocks, sizeof c->model.blocks, "%s", word);
+    return strndup(t->name, strlen(t->name) - strlen(end));
+  }
+  return NULL;
 }
 
 /* Make 'name' with 'to' in place of 'from' at its beginning, malloc'ed. */

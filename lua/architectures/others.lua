@@ -93,7 +93,9 @@ family {
   types = { "longcat_flash" },
   names = { layers = "num_layers", intermediate = "ffn_hidden_size" },
   beside = { "input_layernorm.0", "input_layernorm.1", "post_attention_layernorm.0",
-             "post_attention_layernorm.1", "mlp.router.classifier" },
+             "post_attention_layernorm.1", "mlp.router.classifier",
+             { of = "q_a", "self_attn.0.q_a_layernorm", "self_attn.1.q_a_layernorm" },
+             { of = "kv_a", "self_attn.0.kv_a_layernorm", "self_attn.1.kv_a_layernorm" } },
   prefix = "model.", head = "lm_head",
   block = function(m)
     local c, list = m.config, {}

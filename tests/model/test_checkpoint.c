@@ -232,6 +232,19 @@ Test(checkpoint, of_an_unknown_family_lacks_a_norm_that_its_other_blocks_have) {
   }
 }
 
+Test(checkpoint, whose_blocks_have_another_word_is_read) {
+  static const char *const names[] = {"model.blocks.0.self_attn.q_proj.weight",
+                                      "model.embed_tokens.weight", "model.norm.weight", NULL};
+  char name[QP_MODEL_NAME];
+  write_config("llama", "\"tie_word_embeddings\": true");
+  write_tensors(names);
+  qp_checkpoint *c = open_checkpoint("in");
+  expect_tensors(c, names);
+  qp_model_tensor(qp_checkpoint_model(c), 0, 0, name);
+  cr_expect_str_eq(name, "model.blocks.0.self_attn.q_proj");
+  qp_checkpoint_close(c);
+}
+
 Test(checkpoint, whose_embedding_has_another_name_is_read) {
   static const char *const names[] = {"model.layers.0.self_attn.q_proj.weight", NULL};
   pending p;
