@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""test_experts.py QPAL LIBQPAL WORK [NAME]: a made-up Qwen3-MoE and gpt-oss go round.  Planned,
-quantized, exported, and one block's experts run through the public interface in the simulator,
-compared with a reference on the unpacked weights.  With NAME only that checkpoint, a gpt-oss, is
-written to WORK.  Needs the standard library alone."""
+"""test_experts.py QPAL LIBQPAL WORK [NAME]: a made-up Qwen3-MoE and gpt-oss, as transformers wrote
+them (written/, by ../model/against_transformers/experts), go round.  Planned, quantized, exported,
+and one block's experts run through the public interface in the simulator, compared with a reference
+on the unpacked weights; on the weights as they were written the reference is compared with what
+torch made of them.  With NAME only that checkpoint, another gpt-oss, is written to WORK.  Needs the
+standard library alone."""
 
 import array
 import ctypes
+import json
 import math
 import os
 import pathlib
@@ -27,44 +30,13 @@ MLP = "model.layers.0.mlp."
 IDS = [[0, 5], [2, 0], [5, 3]]  # no token goes to 1 and 4
 WEIGHTS = [0.75, 0.25, 0.5, 0.5, 0.125, 0.875]  # of the router
 TOKENS = len(IDS)
-LIMIT = 2.0  # of gpt-oss; 7 in the published ones
+LIMIT = 2.0  # of the gpt-oss that is made up here; 7 in the published ones
 
 
 def attention():
     """Name, rows and columns of the attention's linears."""
     q, kv = HEADS * DIM, KEYS * DIM
     return ("q", q, HIDDEN), ("k", kv, HIDDEN), ("v", kv, HIDDEN), ("o", HIDDEN, q)
-
-
-def make_checkpoint(folder):
-    rng = random.Random(1)
-
-    def w(*shape):
-        return shape, array.array("f", (rng.gauss(0, 0.05) for _ in range(math.prod(shape))))
-
-    def ones(n):
-        return (n,), array.array("f", [1] * n)
-
-    block = "model.layers.0."
-    tensors = {"model.embed_tokens.weight": w(64, HIDDEN), "lm_head.weight": w(64, HIDDEN),
-               "model.norm.weight": ones(HIDDEN), MLP + "gate.weight": w(EXPERTS, HIDDEN)}
-    for name, rows, columns in attention():
-        tensors[f"{block}self_attn.{name}_proj.weight"] = w(rows, columns)
-    for name, n in (("input_layernorm", HIDDEN), ("post_attention_layernorm", HIDDEN),
-                    ("self_attn.q_norm", DIM), ("self_attn.k_norm", DIM)):
-        tensors[f"{block}{name}.weight"] = ones(n)
-    for e in range(EXPERTS):
-        for name, rows, columns in (("gate", INNER, HIDDEN), ("up", INNER, HIDDEN),
-                                    ("down", HIDDEN, INNER)):
-            tensors[f"{MLP}experts.{e}.{name}_proj.weight"] = w(rows, columns)
-    folder.mkdir()
-    checkpoints.write(folder, tensors, {
-        "architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "hidden_size": HIDDEN,
-        "intermediate_size": 256, "moe_intermediate_size": INNER, "num_experts": EXPERTS,
-        "num_experts_per_tok": TOP_K, "num_hidden_layers": 1, "num_attention_heads": HEADS,
-        "num_key_value_heads": KEYS, "head_dim": DIM, "vocab_size": 64, "decoder_sparse_step": 1,
-        "mlp_only_layers": [], "norm_topk_prob": True, "tie_word_embeddings": False,
-        "rms_norm_eps": 1e-6})
 
 
 def make_gpt_oss(folder):
@@ -110,15 +82,19 @@ def silu_glu(g, u):
     return g / (1 + math.exp(-g)) * u
 
 
-def gpt_oss_glu(g, u):
-    g, u = min(g, LIMIT), max(min(u, LIMIT), -LIMIT)
+def gpt_oss_glu(g, u, limit=LIMIT):
+    g, u = min(g, limit), max(min(u, limit), -limit)
     return g / (1 + math.exp(-1.702 * g)) * (u + 1)
 
 
 def gpt_oss_biases(tensors):
-    """bias(expert, projection) of what make_gpt_oss() wrote."""
-    of_gate_up = tensors[MLP + "experts.gate_up_proj_bias"][1]
-    of_down = tensors[MLP + "experts.down_proj_bias"][1]
+    """bias(expert, projection) of what make_gpt_oss() wrote, or transformers."""
+    def numbers(name):
+        kind, data = tensors[MLP + name]
+        return checkpoints.floats(kind, data) if isinstance(kind, str) else data
+
+    of_gate_up = numbers("experts.gate_up_proj_bias")
+    of_down = numbers("experts.down_proj_bias")
 
     def bias(e, name):
         if name == "down":
@@ -127,24 +103,44 @@ def gpt_oss_biases(tensors):
     return bias
 
 
-def reference(folder, x, glu, bias=None):
-    """The weighted sums of down(glu(gate x, up x)) of each token's experts, in double precision."""
+def weights_of(folder):
+    """weight(expert, projection), row by row: of tensors one by one, or of gpt-oss's stacks, which
+    lie the other way and have gate and up by turns."""
     tensors = checkpoints.read(folder)
 
+    def one(e, name):
+        return checkpoints.floats(*tensors[f"{MLP}experts.{e}.{name}_proj.weight"])
+
+    def stacked(e, name):
+        rows, columns = (HIDDEN, INNER) if name == "down" else (INNER, HIDDEN)
+        which = "down_proj" if name == "down" else "gate_up_proj"
+        apart, first = (1, 0) if name == "down" else (2, name == "up")
+        kind, data = tensors[f"{MLP}experts.{which}"]
+        size = len(data) // EXPERTS
+        stack = checkpoints.floats(kind, data[e * size:(e + 1) * size])
+        return [stack[(c * rows + r) * apart + first] for r in range(rows) for c in range(columns)]
+
+    return stacked if MLP + "experts.gate_up_proj" in tensors else one
+
+
+def reference(folder, x, glu, bias=None, choice=None, router=None):
+    """The weighted sums of down(glu(gate x, up x)) of each token's experts, in double precision."""
+    weight, choice, router = weights_of(folder), choice or IDS, router or WEIGHTS
+
     def times(e, name, rows, v):
-        w = checkpoints.floats(*tensors[f"{MLP}experts.{e}.{name}_proj.weight"])
+        w = weight(e, name)
         n = len(v)
         b = bias(e, name) if bias else [0] * rows
         return [sum(a * b for a, b in zip(w[r * n:(r + 1) * n], v)) + b[r] for r in range(rows)]
 
     out = []
-    for t, ids in enumerate(IDS):
+    for t, ids in enumerate(choice):
         token = [0] * HIDDEN
         for k, e in enumerate(ids):
             row = x[t * HIDDEN:(t + 1) * HIDDEN]
             gate, up = (times(e, name, INNER, row) for name in ("gate", "up"))
             y = times(e, "down", HIDDEN, [glu(g, u) for g, u in zip(gate, up)])
-            token = [a + WEIGHTS[t * TOP_K + k] * b for a, b in zip(token, y)]
+            token = [a + router[t * TOP_K + k] * b for a, b in zip(token, y)]
         out += token
     return out
 
@@ -198,31 +194,39 @@ def pack(folder, *more):
         "f16", "-o", folder / "library", *more)
 
 
-def go_round(what, folder, glu, bias=None, **activation):
-    """Pack a checkpoint, run its experts, compare with the reference."""
+def error_of(got, want):
+    return math.sqrt(sum((a - b) ** 2 for a, b in zip(got, want)) / sum(b * b for b in want))
+
+
+def go_round(kind, glu, **activation):
+    """Pack a checkpoint that transformers wrote, run its experts, compare with the reference, and
+    that with torch."""
+    written, folder = pathlib.Path(__file__).parent / "written" / kind, WORK / kind
+    (folder / "checkpoint").mkdir(parents=True)
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(written / name, folder / "checkpoint")
+    told = json.loads((written / "layer.json").read_text())
+    tensors = checkpoints.read(written)
+    routing = {"choice": told["ids"], "router": told["weights"]}
+    bias = gpt_oss_biases(tensors) if MLP + "experts.down_proj_bias" in tensors else None
+    error = error_of(reference(written, told["x"], glu, bias, **routing), told["y"])
+    print(f"{kind}: the reference beside torch {told['torch']}: relative L2 error {error:.2e}")
+    assert error < 1e-5, error
     pack(folder, "--glu")
-    rng = random.Random(2)
-    x = [struct.unpack("<e", struct.pack("<e", rng.gauss(0, 1)))[0] for _ in range(TOKENS * HIDDEN)]
-    want = reference(folder / "plain", x, glu, bias)
+    want = reference(folder / "plain", told["x"], glu, bias, **routing)
     with qpal.Model(folder / "library", folder / "packed", device="sim:90:2") as model:
         for behind in (False, True):
-            got = layer(model, x, behind=behind, **activation)
-            error = math.sqrt(sum((a - b) ** 2 for a, b in zip(got, want)) /
-                              sum(b * b for b in want))
-            print(f"experts of a made-up {what}{', unit behind' if behind else ''}: "
+            got = layer(model, told["x"], behind=behind, **routing, **activation)
+            error = error_of(got, want)
+            print(f"experts of a made-up {kind}{', unit behind' if behind else ''}: "
                   f"relative L2 error {error:.2e}")
             assert error < 4e-3, error  # X~ is rounded twice on its way
 
 
 def main():
     shutil.rmtree(WORK, ignore_errors=True)
-    for name in ("qwen", "gpt-oss"):
-        (WORK / name).mkdir(parents=True)
-    make_checkpoint(WORK / "qwen/checkpoint")
-    go_round("Qwen3-MoE", WORK / "qwen", silu_glu)
-    tensors = make_gpt_oss(WORK / "gpt-oss/checkpoint")
-    go_round("gpt-oss", WORK / "gpt-oss", gpt_oss_glu, gpt_oss_biases(tensors),
-             activation="swiglu_oai", limit=LIMIT)
+    go_round("qwen3_moe", silu_glu)
+    go_round("gpt_oss", lambda g, u: gpt_oss_glu(g, u, 7), activation="swiglu_oai", limit=7)
 
 
 if __name__ == "__main__" and len(sys.argv) == 4:
