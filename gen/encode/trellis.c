@@ -396,12 +396,15 @@ typedef struct run {
   uint32_t *const *codes;
 } run;
 
-/* Looking ahead, a small share of the groups is enough. */
-enum { AHEAD_SHARE = 64, AHEAD_LEAST = 32 };
+/* Looking ahead, a quarter of the groups is enough, where few codes follow each a smaller share,
+   but no fewer than AHEAD_LEAST. */
+enum { AHEAD_SHARE = 4, AHEAD_SHARE_OF_FEW = 64, FEW_CODES = 32, AHEAD_LEAST = 64 };
 
 unsigned qp_trellis_kept_ahead(const qp_trellis *t) {
+  const unsigned quarter = t->groups / AHEAD_SHARE, few = t->groups / AHEAD_SHARE_OF_FEW;
   if (t->width || !t->rows.windows) return t->width;
-  return max_of(t->groups / AHEAD_SHARE, AHEAD_LEAST);
+  if (t->fan > FEW_CODES || quarter <= AHEAD_LEAST) return quarter;
+  return max_of(few, AHEAD_LEAST);
 }
 
 static qp_fleet fleet_of(const qp_trellis *t, qp_search *s, unsigned count, unsigned positions,

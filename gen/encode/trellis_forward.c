@@ -4,7 +4,10 @@
 
 #include <string.h>
 
-enum { TRIES = 64 /* of a limit that is to let so many paths through */ };
+enum {
+  TRIES = 64,    /* of a limit that is to let so many paths through */
+  FEW_SHARE = 16 /* at most one of so many groups is kept where rows are looked for one by one */
+};
 
 static unsigned lowest_of(size_t n, const uint16_t *sums) {
   uint16_t lowest = QP_NO_PATH;
@@ -81,7 +84,8 @@ static void push_all(const qp_trellis *t, const struct qp_search *s, const qp_fl
 
 /* Does a sequence that is but looked at ahead leave most groups behind? */
 static bool has_few(const qp_trellis *t, const qp_fleet *all, const qp_flight *f) {
-  return all->width && f->end >= t->groups && qp_flight_width(t) == t->groups;
+  const bool few = all->width && all->width <= t->groups / FEW_SHARE;
+  return few && f->end >= t->groups && qp_flight_width(t) == t->groups;
 }
 
 /* Find the rows that lead to a path, of sums by group. */
