@@ -39,7 +39,7 @@
   X(121, 99, 48, "GB10 (DGX Spark)", BLACKWELL, DESKTOP, 1209)
 
 #define ROW(number, smem_kib, sms, part, abilities, line, nvrtc)                                   \
-  {number, smem_kib * 1024u, sms, part, abilities, QP_ARCH_##line, nvrtc},
+  {number, smem_kib * 1024u, sms, abilities, part, QP_ARCH_##line, nvrtc},
 const qp_arch qp_arch_table[] = {ROWS(ROW){0}};
 #undef ROW
 

@@ -41,8 +41,8 @@ typedef struct qp_arch {
   unsigned number;     /* 90; 0 ends the table */
   unsigned smem_bytes; /* most dynamic shared memory that a block can opt into */
   unsigned sm_count;   /* multiprocessors of the usual part: what grids are made for by default */
-  const char *part;    /* that part: "H100 SXM" */
-  unsigned abilities;  /* The qpal_arch_ability bits of the architecture. */
+  unsigned abilities;  /* qp_arch_ability bits of the architecture */
+  const char *part;    /* the usual part: "H100 SXM" */
   qp_arch_line line;
   unsigned nvrtc; /* the first NVRTC that compiles for it, 100 major + minor: 1208 */
 } qp_arch;

@@ -243,8 +243,49 @@ static qpal_status check_sparse(const qp_packed_linear *l, unsigned i, const qpa
   return QPAL_OK;
 }
 
-static qpal_status find_part(const qpal_packed *p, const qp_packed_linear *l, unsigned i,
-                             const qpal_linear_info *info, qpal_packed_linear *all) {
+/* A definition's codebook is the library's, which kernels read; codes made for another one
+   would decode to other weights.  Where it lies in a file that is not open it is not compared. */
+static qpal_status check_codebook(const qpal_packed *p, const qpal_library *library,
+                                  const qp_lib_quantizer *q, unsigned c) {
+  const qp_lib_codebook *own = QP_LIB_GET(library, CODEBOOKS, qp_lib_codebook, q->codebook[c]);
+  char name[QP_PACKED_NAME + 64];
+  if (own->scope) return QPAL_OK;
+  snprintf(name, sizeof name, "%.255s.codebook.%u", qp_lib_string(library, q->name), c);
+  const qp_tensor *t = qp_safetensors_find(p->tensors, name);
+  const unsigned char *data = qp_lib_record(library, QP_LIB_DATA, 0);
+  if (!t || (t->bytes == own->bytes && !memcmp(t->data, data + own->data, own->bytes)))
+    return QPAL_OK;
+  return qp_refuse(QPAL_E_MISMATCH,
+                   "%s: tensor '%s' is not the codebook that the library's kernels read: it is "
+                   "damaged, or the weights are another definition's",
+                   qp_safetensors_shard_path(p->tensors, t->shard), name);
+}
+
+/* The codebooks of a part: of each that is stored with the linear its bytes. */
+static qpal_status find_codebooks(const qpal_packed *p, const qpal_library *library,
+                                  const qp_packed_linear *l, unsigned i, const qpal_part_info *part,
+                                  qpal_packed_part *own) {
+  const qp_lib_quantizer *q = QP_LIB_GET(library, QUANTIZERS, qp_lib_quantizer, part->quantizer);
+  const share of = share_of(p, l);
+  qpal_status status = QPAL_OK;
+  char name[QP_PACKED_NAME + 64];
+  for (unsigned c = 0; c < part->codebooks && !status; c++) {
+    if (!part->codebook_bytes[c]) {
+      status = check_codebook(p, library, q, c);
+      continue;
+    }
+    snprintf(name, sizeof name, "%s.codebook.%u.%u", l->name, l->part[i].number, c);
+    const qp_tensor *t = qp_safetensors_find(p->tensors, name);
+    const bool whole = by_rows(l) && t && t->bytes == part->codebook_bytes[c]; /* all rows' */
+    status =
+        find_slice(p, name, part->codebook_bytes[c], whole ? (share){1, 0} : of, &own->codebook[c]);
+  }
+  return status;
+}
+
+static qpal_status find_part(const qpal_packed *p, const qpal_library *library,
+                             const qp_packed_linear *l, unsigned i, const qpal_linear_info *info,
+                             qpal_packed_linear *all) {
   const qpal_part_info *part = qpal_linear_part(info, i);
   qpal_packed_part *own = i < QPAL_MAX_PARTS ? &all->part[i] : &all->more[i - QPAL_MAX_PARTS];
   const share of = share_of(p, l);
@@ -263,14 +304,7 @@ static qpal_status find_part(const qpal_packed *p, const qp_packed_linear *l, un
     snprintf(name, sizeof name, "%s.field.%u.%u", l->name, number, f);
     status = find_slice(p, name, part->field_bytes[f], of, &own->field[f]);
   }
-  for (unsigned c = 0; c < part->codebooks && !status; c++) {
-    if (!part->codebook_bytes[c]) continue;
-    snprintf(name, sizeof name, "%s.codebook.%u.%u", l->name, number, c);
-    const qp_tensor *t = qp_safetensors_find(p->tensors, name);
-    const bool whole = by_rows(l) && t && t->bytes == part->codebook_bytes[c]; /* all rows' */
-    status =
-        find_slice(p, name, part->codebook_bytes[c], whole ? (share){1, 0} : of, &own->codebook[c]);
-  }
+  if (!status) status = find_codebooks(p, library, l, i, part, own);
   if (!status) status = check_sparse(l, i, info, own);
   return status;
 }
@@ -384,7 +418,8 @@ static qpal_status find(const qpal_packed *p, const qpal_library *library, unsig
   if (!l) return qp_refuse(QPAL_E_ARG, "the packed weights have no linear '%s'", tensor);
   status = compare(p, l, &info, &q);
   own.parts = info.parts;
-  for (unsigned i = 0; i < info.parts && !status; i++) status = find_part(p, l, i, &info, &own);
+  for (unsigned i = 0; i < info.parts && !status; i++)
+    status = find_part(p, library, l, i, &info, &own);
   snprintf(name, sizeof name, "%s.row_scales", l->name);
   const share of = share_of(p, l), all = {1, 0};
   if (!status && l->scale)

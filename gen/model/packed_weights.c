@@ -189,6 +189,44 @@ static qp_status read_section(qp_packed_weights *w, const char *folder, const cJ
   return QP_OK;
 }
 
+/* ---- Codebooks of definitions ---- */
+
+/* They stand in the folder as they were when the weights were coded. */
+static qp_status check_codebooks(const qp_packed_weights *w, const qp_quantizer *q, qp_error *err) {
+  char name[NAME];
+  for (unsigned c = 0; c < q->codebooks; c++) {
+    const qp_codebook *b = &q->codebook[c];
+    if (b->scope != QP_SCOPE_SPEC) continue;
+    snprintf(name, sizeof name, "%s.codebook.%u", q->name, c);
+    const qp_tensor *t = qp_safetensors_find(w->file, name);
+    const size_t bytes = (size_t)2 * b->entries * b->dim;
+    if (!t)
+      return qp_fail(err, QP_E_ARG, "%s: tensor '%s' is missing",
+                     qp_safetensors_shard_path(w->file, 0), name);
+    if (t->type != QP_TENSOR_F16 || t->bytes != bytes || memcmp(t->data, b->data, bytes) != 0)
+      return qp_fail(err, QP_E_ARG,
+                     "%s: tensor '%s' is not the codebook of %s: it is damaged, or the weights are "
+                     "another definition's",
+                     qp_safetensors_shard_path(w->file, t->shard), name, q->name);
+  }
+  return QP_OK;
+}
+
+/* Those of each quantizer once, and of the parts of a split. */
+static qp_status check_all_codebooks(const qp_packed_weights *w, qp_error *err) {
+  qp_status status = QP_OK;
+  for (size_t i = 0; i < w->count && !status; i++) {
+    const qp_quantizer *q = w->entry[i].quantizer;
+    size_t first = 0;
+    while (w->entry[first].quantizer != q) first++;
+    if (first < i) continue;
+    if (q->kind != QP_SPLIT) status = check_codebooks(w, q, err);
+    for (unsigned p = 0; p < q->parts && !status; p++)
+      status = check_codebooks(w, q->part[p].quantizer, err);
+  }
+  return status;
+}
+
 /* Linears that only one of them lists would be left out, or taken for tensors of 16 bits. */
 static qp_status compare_shards(const qp_packed_weights *w, const char *folder,
                                 const cJSON *section, qp_error *err) {
@@ -204,6 +242,7 @@ qp_status qp_packed_weights_open(const char *folder, const cJSON *section, qp_pa
   qp_status status = qp_safetensors_open(folder, &w->file, err);
   if (!status) status = read_section(w, folder, section, palette, err);
   if (!status) status = compare_shards(w, folder, section, err);
+  if (!status) status = check_all_codebooks(w, err);
   if (status) return qp_packed_weights_close(w), status;
   *out = w;
   return QP_OK;

@@ -16,7 +16,7 @@ typedef struct qp_packed_weights qp_packed_weights;
 /*
 ** Open a folder whose config.json has the section 'section', which must outlive the result, as
 ** 'palette' must.  QP_E_ARG means that format, version or layout is another one, or that the
-** palette lacks a quantizer or defines it otherwise (its hash differs); errors of
+** palette lacks a quantizer or defines it otherwise (its hash or a codebook differs); errors of
 ** qp_safetensors_open.
 */
 qp_status qp_packed_weights_open(const char *folder, const cJSON *section, qp_palette *palette,

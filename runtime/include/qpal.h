@@ -333,9 +333,9 @@ static inline const qpal_packed_part *qpal_packed_part_of(const qpal_packed_line
 
 /*
 ** Find the packed weights of a linear of the library by the name of its tensor, and compare them
-** with what the library's kernels read.  QPAL_E_MISMATCH: quantizer, definition hash, layout
-** version, shape or a size differs (all named), or the struct of this 'size' has no room for so
-** many parts; QPAL_E_ARG: the weights have no such tensor; QPAL_E_FORMAT.
+** with what the library's kernels read.  QPAL_E_MISMATCH: quantizer, definition hash, codebook of
+** the definition, layout version, shape or a size differs (all named), or the struct of this 'size'
+** has no room for so many parts; QPAL_E_ARG: the weights have no such tensor; QPAL_E_FORMAT.
 */
 QPAL_API qpal_status qpal_packed_find(const qpal_packed *packed, const qpal_library *library,
                                       unsigned group, unsigned member, qpal_packed_linear *out);

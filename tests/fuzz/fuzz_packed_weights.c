@@ -16,7 +16,8 @@ enum { ROWS = 32, COLUMNS = 128, LINEARS = 3, MOST = 1 << 14 };
 static char folder[64], file[96];
 static qp_palette *palette;
 static qp_parallel *threads;
-static size_t tensor_bytes[16], tensors;
+static const void *tensor_data[24]; /* NULL: zeros */
+static size_t tensor_bytes[24], tensors;
 static const char *const names[LINEARS] = {"int4-g128", "q4_k", "nuq-4"};
 
 static void forget(void) {
@@ -26,11 +27,24 @@ static void forget(void) {
   qp_parallel_close(threads);
 }
 
-static void declare(qp_tensor_writer *w, const char *name, qp_tensor_type type, size_t bytes) {
+static void declare(qp_tensor_writer *w, const char *name, qp_tensor_type type, size_t bytes,
+                    const void *data) {
   const uint64_t shape = bytes / qp_tensor_type_bytes(type);
   must(!qp_tensor_writer_declare(w, name, type, 1, &shape, NULL, NULL));
   must(tensors < sizeof tensor_bytes / sizeof *tensor_bytes);
+  tensor_data[tensors] = data;
   tensor_bytes[tensors++] = bytes;
+}
+
+/* What check_codebooks of packed_weights.c asks for. */
+static void declare_codebooks(qp_tensor_writer *w, const qp_quantizer *q) {
+  char name[96];
+  for (unsigned c = 0; c < q->codebooks; c++) {
+    const qp_codebook *b = &q->codebook[c];
+    if (b->scope != QP_SCOPE_SPEC) continue;
+    snprintf(name, sizeof name, "%s.codebook.%u", q->name, c);
+    declare(w, name, QP_TENSOR_F16, (size_t)2 * b->entries * b->dim, b->data);
+  }
 }
 
 /* What take_part of packed_weights.c asks for, of linear 'i'. */
@@ -44,15 +58,16 @@ static void declare_linear(qp_tensor_writer *w, unsigned i) {
     if (!r.columns) continue;
     must(!qp_layout_stream(r.quantizer, ROWS, r.columns, &s, NULL));
     snprintf(name, sizeof name, "l%u.codes.%u", i, p);
-    declare(w, name, QP_TENSOR_U32, 4 * s.code_words);
+    declare(w, name, QP_TENSOR_U32, 4 * s.code_words, NULL);
     for (unsigned f = 0; f < s.arrays; f++) {
       snprintf(name, sizeof name, "l%u.field.%u.%u", i, p, f);
       declare(w, name, qp_layout_array_is_half(r.quantizer, f) ? QP_TENSOR_F16 : QP_TENSOR_U8,
-              s.field_bytes[f]);
+              s.field_bytes[f], NULL);
     }
   }
+  declare_codebooks(w, q);
   snprintf(name, sizeof name, "l%u.row_scales", i);
-  declare(w, name, QP_TENSOR_F32, 4 * ROWS);
+  declare(w, name, QP_TENSOR_F32, 4 * ROWS, NULL);
 }
 
 /* Columns in reverse order, scales of 1. */
@@ -65,19 +80,17 @@ static void make_side(uint16_t *side) {
 
 static void fill(qp_tensor_writer *w) {
   static const unsigned char zeros[1 << 14];
-  static uint16_t side[COLUMNS / 16 + 2 * COLUMNS];
   must(!qp_tensor_writer_start(w, NULL));
-  make_side(side);
   for (size_t i = 0; i < tensors; i++) {
-    const bool last = i + 1 == tensors;
-    must(tensor_bytes[i] <= sizeof zeros && (!last || tensor_bytes[i] == sizeof side));
-    must(
-        !qp_tensor_writer_write(w, i, 0, last ? (const void *)side : zeros, tensor_bytes[i], NULL));
+    const void *data = tensor_data[i] ? tensor_data[i] : zeros;
+    must(tensor_data[i] || tensor_bytes[i] <= sizeof zeros);
+    must(!qp_tensor_writer_write(w, i, 0, data, tensor_bytes[i], NULL));
   }
   must(!qp_tensor_writer_finish(w, NULL));
 }
 
 static void begin(void) {
+  static uint16_t side[COLUMNS / 16 + 2 * COLUMNS];
   qp_tensor_writer *w = NULL;
   own_path(folder, sizeof folder, ".folder");
   must(snprintf(file, sizeof file, "%s/model.safetensors", folder) < (int)sizeof file);
@@ -85,8 +98,9 @@ static void begin(void) {
   atexit(forget);
   must(!qp_tensor_writer_new(file, &w, NULL));
   for (unsigned i = 0; i < LINEARS; i++) declare_linear(w, i);
-  declare(w, "signs", QP_TENSOR_U32, COLUMNS / 8);
-  declare(w, "side", QP_TENSOR_U32, COLUMNS / 8 + 4 * COLUMNS);
+  make_side(side);
+  declare(w, "signs", QP_TENSOR_U32, COLUMNS / 8, NULL);
+  declare(w, "side", QP_TENSOR_U32, sizeof side, side);
   fill(w);
   qp_tensor_writer_free(w);
 }

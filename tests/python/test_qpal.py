@@ -5,6 +5,7 @@ LIBQPAL_SIM CIRCLE CC INCLUDE
 Exit code 77: numpy or torch is not installed, or CUDA is asked for (cuda) and there is none."""
 import importlib
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -122,6 +123,29 @@ class Questions(unittest.TestCase):
         with self.assertRaisesRegex(ValueError, "toaster"):
             qpal.Device("toaster")
 
+    def test_what_was_changed_is_refused_on_opening_where_that_is_asked_for(self):
+        with tempfile.TemporaryDirectory() as folder:
+            library, packed = os.path.join(folder, "library"), os.path.join(folder, "packed")
+            shutil.copytree(PATHS[0], library)
+            shutil.copytree(PATHS[1], packed)
+            qpal.Model(library, packed, device=DEVICE, verify=True).close()
+            weights = next(f for f in os.listdir(packed) if f.endswith(".safetensors"))
+            for path, opens in ((os.path.join(library, "library.qpal"), qpal.Library),
+                                (os.path.join(packed, weights), qpal.Packed)):
+                where = os.path.dirname(path)
+                with open(path, "r+b") as f:
+                    f.seek(-100, 2)
+                    byte = f.read(1)
+                    f.seek(-100, 2)
+                    f.write(bytes([byte[0] ^ 1]))
+                with self.assertRaisesRegex(qpal.Error, "checksum"):
+                    opens(where, verify=True)
+                with opens(where) as opened, self.assertRaisesRegex(qpal.Error, "checksum"):
+                    opened.verify()
+                with self.assertRaisesRegex(qpal.Error, "checksum"):
+                    qpal.Model(library, packed, device=DEVICE, verify=True)
+                if opens is qpal.Library:
+                    shutil.copy(os.path.join(PATHS[0], "library.qpal"), path)
 
     def test_devices_count_within_their_range(self):
         for name in ("sim:90:0", "sim:90:1025", "sim:90:4294967300", "sim:90:-1", "sim:90:4x",

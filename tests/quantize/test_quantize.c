@@ -554,6 +554,28 @@ Test(quantize, a_scale_that_is_no_number_is_refused_on_opening) {
   cr_assert(strstr(answer, "row_scales' [3] is nan"), "%s", answer);
 }
 
+/* Also where the checksums say that it is as it was written. */
+Test(quantize, a_definition_s_codebook_that_was_changed_or_left_out_is_refused_on_opening) {
+  char command[1200];
+  cr_assert_eq(quantize("--quantizer tcq-1.75 --blocks 1", "whole"), 0, "%s", answer);
+  copy_folder("whole", "out");
+  change_byte("tcq-1.5.codebook.0", 3, 0x5a);
+  cr_assert_eq(ask_unpack(), 2, "%s", answer);
+  cr_assert(strstr(answer, "tensor 'tcq-1.5.codebook.0' is not the codebook of tcq-1.5"), "%s",
+            answer);
+  copy_folder("whole", "out");
+  change_byte("tcq-2.codebook.0", 3, 0x5a);
+  cr_assert_eq(ask_unpack(), 2, "%s", answer);
+  cr_assert(strstr(answer, "tensor 'tcq-2.codebook.0' is not the codebook of tcq-2"), "%s", answer);
+  copy_folder("whole", "out");
+  snprintf(command, sizeof command,
+           "cd '%s' && sed -i 's/\"tcq-2[.]codebook[.]0\":/\"tcq-2.codebook.9\":/' *.safetensors*",
+           path("out"));
+  cr_assert_eq(system(command), 0);
+  cr_assert_eq(ask_unpack(), 2, "%s", answer);
+  cr_assert(strstr(answer, "tensor 'tcq-2.codebook.0' is missing"), "%s", answer);
+}
+
 Test(quantize, a_tensor_without_a_checksum_or_no_checksums_at_all_are_named) {
   cr_assert_eq(quantize("--quantizer nuq-4", "out"), 0, "%s", answer);
   write_text(path("out/checksums.json"), "{\"algorithm\": \"XXH3-64\", \"tensors\": {}}");

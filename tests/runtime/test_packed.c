@@ -61,6 +61,7 @@ typedef struct writer {
   const char *version; /* of the file; NULL: the last */
   const char *section; /* what the section says before all else, or NULL */
   const char *signs;   /* that each linear names; NULL: "in.signs" */
+  const char *changed; /* this codebook of a definition has another last bit, or NULL */
 } writer;
 
 /* Tensors of 4-byte elements must be added before those of 2, these before bytes. */
@@ -113,6 +114,23 @@ static void add_tensors(writer *w, const char *name, const kit_linear *l, unsign
   }
 }
 
+/* Codebooks of the definitions of a linear's parts, which no linear before it had. */
+static void add_codebooks(writer *w, const kit_linear *l) {
+  char name[96], quoted[112], shape[64];
+  for (unsigned i = 0; i < l->parts; i++) {
+    const qp_quantizer *q = l->part[i].stream.quantizer;
+    for (unsigned c = 0; c < q->codebooks; c++) {
+      const qp_codebook *b = &q->codebook[c];
+      snprintf(name, sizeof name, "%s.codebook.%u", q->name, c);
+      snprintf(quoted, sizeof quoted, "\"%s\"", name);
+      if (b->scope != QP_SCOPE_SPEC || strstr(w->tensors.s, quoted)) continue;
+      snprintf(shape, sizeof shape, "%u,%u", b->entries, b->dim);
+      add_tensor(w, name, "F16", shape, b->data, 2ul * b->entries * b->dim);
+      if (w->changed && !strcmp(w->changed, name)) w->data.s[w->data.length - 1] ^= 1;
+    }
+  }
+}
+
 /* Describe it; 'q' is the quantizer that the file names (another one's hash is a lie to be
 ** seen). */
 static void describe(writer *w, const char *name, const kit_linear *l, const qp_quantizer *q,
@@ -161,7 +179,7 @@ typedef struct lies {
   uint64_t rows;       /* of the first */
   unsigned columns;    /* of all */
   bool no_scales, half_scales;
-  const char *format, *cut, *version, *section, *signs;
+  const char *format, *cut, *version, *section, *signs, *changed;
 } lies;
 
 static void write_packed(kit_linear linear[KIT_MEMBERS], lies lie) {
@@ -173,7 +191,8 @@ static void write_packed(kit_linear linear[KIT_MEMBERS], lies lie) {
               .version = lie.version,
               .section = lie.section,
               .columns = lie.columns,
-              .signs = lie.signs};
+              .signs = lie.signs,
+              .changed = lie.changed};
   for (unsigned m = 0; m < KIT_MEMBERS; m++)
     kit_linear_make(&linear[m], kit_quantizers[m], kit_rows[m]);
   add_tensor(&w, "in.signs", "U32", "6", signs, sizeof signs);
@@ -181,6 +200,7 @@ static void write_packed(kit_linear linear[KIT_MEMBERS], lies lie) {
     for (unsigned m = 0; m < KIT_MEMBERS; m++) {
       snprintf(name, sizeof name, "model.layers.0.w%u", m);
       add_tensors(&w, name, &linear[m], elements[e]);
+      if (elements[e] == 2) add_codebooks(&w, &linear[m]);
     }
   if (lie.no_scales) { /* under another name */
     char *at = strstr(w.tensors.s, "w0.row_scales");
@@ -271,6 +291,21 @@ static void expect_refusal(lies lie, unsigned m, qpal_status expected, const cha
 Test(packed, refuses_weights_of_another_definition_with_both_hashes) {
   expect_refusal((lies){.hash_of = "nuq-4"}, 1, QPAL_E_MISMATCH, kit_find("nuq-4")->hash,
                  kit_find("int4-g128")->hash);
+}
+
+Test(packed, refuses_a_definition_s_codebook_that_is_not_the_library_s) {
+  kit_linear linear[KIT_MEMBERS];
+  qpal_packed *p = NULL;
+  qpal_tensor t = {.size = sizeof t};
+  write_packed(linear, (lies){0});
+  cr_assert_eq(qpal_packed_open(path, &p), QPAL_OK, "%s", qpal_message());
+  cr_assert_eq(qpal_packed_tensor(p, "tcq-2.5.codebook.0", &t), QPAL_OK, "%s", qpal_message());
+  qpal_packed_close(p);
+  free_linears(linear);
+  expect_refusal((lies){.changed = "tcq-2.5.codebook.0"}, 0, QPAL_E_MISMATCH, path,
+                 "tensor 'tcq-2.5.codebook.0' is not the codebook");
+  expect_refusal((lies){.changed = "tcq-3.codebook.0"}, 0, QPAL_E_MISMATCH, path,
+                 "tensor 'tcq-3.codebook.0' is not the codebook");
 }
 
 Test(packed, refuses_weights_of_another_shape_with_both_shapes) {

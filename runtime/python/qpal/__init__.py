@@ -5,9 +5,9 @@
     qkv = model.group("layers.0.q+k+v")
     q, k, v = qkv(x)     # x: numpy, torch, or anything with DLPack; [rows][K] or [K], f16 or bf16
     layer = qpal.torch_linear(model, "model.layers.0.self_attn.o_proj")      # a torch.nn.Module
-    import qpal.transformers              # AutoModelForCausalLM.from_pretrained(FOLDER) from then
-    on hidden = model.gather(ids)            # rows of a packed embedding; ids: int32 arrays stacks
-    = model.experts("layers.0.expert_down")   # experts among which a router chooses
+    import qpal.transformers    # AutoModelForCausalLM.from_pretrained(FOLDER) from then on
+    hidden = model.gather(ids)  # rows of a packed embedding; ids: int32 arrays
+    stacks = model.experts("layers.0.expert_down")  # experts among which a router chooses
 
 Arrays in the memory of the device are used where they are, on a stream of the caller's and without
 waiting.  Arrays in host memory are copied there and back.  Needs only the standard library; numpy
@@ -24,6 +24,9 @@ memory has close(), and is closed at the end of a  with  block:
 
     with qpal.Model("lib/library.qpal", "packed") as model:
         y = model.group("layers.0.down")(x)
+
+Opening reads next to nothing of the weights.  With verify=True (Model, Packed, Library) every array
+and kernel is compared with its checksum first.
 
 A closed object refuses to work (ValueError).  Arguments of a wrong type are TypeErrors, numbers out
 of range ValueErrors, what libqpal refuses is an Error.

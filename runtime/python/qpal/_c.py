@@ -145,6 +145,7 @@ _UP = C.POINTER(_u)
 _FUNCTIONS = {
     "version": (_s, []), "abi": (_u, []), "status_name": (_s, [_i]), "message": (_s, []),
     "library_open": ("status", [_s, _PP]), "library_from_memory": ("status", [_P, _size, _PP]),
+    "library_verify": ("status", [_P]),
     "library_close": (None, [_P]), "library_describe": ("status", [_P, C.POINTER(LibraryInfo)]),
     "library_target": ("status", [_P, _u, C.POINTER(TargetInfo)]),
     "library_quantizer": ("status", [_P, _u, C.POINTER(QuantizerInfo)]),
@@ -154,7 +155,7 @@ _FUNCTIONS = {
     "library_linear": ("status", [_P, _u, _u, C.POINTER(LinearInfo)]),
     "library_kernel": ("status", [_P, _u, C.POINTER(KernelInfo)]),
     "packed_open": ("status", [_s, _PP]), "packed_open_rank": ("status", [_s, _u, _u, _PP]),
-    "packed_close": (None, [_P]),
+    "packed_close": (None, [_P]), "packed_verify": ("status", [_P]),
     "packed_find": ("status", [_P, _P, _u, _u, C.POINTER(PackedLinear)]),
     "packed_find_expert": ("status", [_P, _P, _u, _u, _u, C.POINTER(PackedLinear)]),
     "packed_tensor": ("status", [_P, _s, C.POINTER(Tensor)]),

@@ -30,13 +30,18 @@ class Model:
     """A library, packed weights and a device: what runs groups of linears.
 
     'exact': refuse kernels made for another GPU.  'pdl': programmatic dependent launch, where
-    kernels have it.  A Library, Packed or Device that is given stays open when the model is closed;
-    what the model opened by a path or name is closed with it."""
+    kernels have it.  'verify': compare library and weights with their checksums first.  A Library,
+    Packed or Device that is given stays open when the model is closed; what the model opened by a
+    path or name is closed with it."""
 
-    def __init__(self, library, packed, device="cuda:0", exact=False, pdl=True):
+    def __init__(self, library, packed, device="cuda:0", exact=False, pdl=True,
+                 verify=False):
         self._made = []  # in the order of opening
         self.library = self._take(Library, library)
         self.packed = self._take(Packed, packed)
+        if verify:
+            self.library.verify()
+            self.packed.verify()
         self.device = self._take(Device, device)
         self.kernels = _Kernels(self.library, self.device, exact)
         self._made.append(self.kernels)

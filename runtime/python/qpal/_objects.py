@@ -58,9 +58,10 @@ def _is_of(kind, given, what):
 
 
 class Library(_Handle):
-    """A kernel library: a path, or its bytes."""
+    """A kernel library: a path, or its bytes.  'verify': compare every kernel with its checksum
+    before anything else, as verify() does; else one is compared when it is loaded."""
 
-    def __init__(self, source):
+    def __init__(self, source, verify=False):
         api = _api()
         super().__init__(api.library_close)
         self.path = None  # where it was opened; None: in memory
@@ -76,6 +77,12 @@ class Library(_Handle):
         info = LibraryInfo()
         api.library_describe(self.pointer, C.byref(info))
         self.info = _table(info)
+        if verify:
+            self.verify()
+
+    def verify(self):
+        """Compare every kernel with its checksum; an Error names one that is damaged."""
+        _api().library_verify(self._open())
 
     def _all(self, f, kind, count):
         out = []
@@ -136,15 +143,22 @@ class Library(_Handle):
 
 class Packed(_Handle):
     """Packed weights, mapped from the folder or file that `qpal quantize` wrote; the slices of rank
-    'rank' of 'size' that share them (`qpal quantize --tp`)."""
+    'rank' of 'size' that share them (`qpal quantize --tp`).  'verify': compare every array with its
+    checksum before anything else, as verify() does, which reads all of them once."""
 
-    def __init__(self, path, rank=0, size=1):
+    def __init__(self, path, rank=0, size=1, verify=False):
         super().__init__(_api().packed_close)
         _api().packed_open_rank(os.fsencode(path), _whole(rank, "rank", 0, NONE),
                                 _whole(size, "size", 1, NONE), C.byref(self.pointer))
         self.rank, self.size = rank, size
         self.path = os.path.abspath(os.fsdecode(path))
         self._made()
+        if verify:
+            self.verify()
+
+    def verify(self):
+        """Compare every array with its checksum; an Error names one that is damaged or missing."""
+        _api().packed_verify(self._open())
 
     def find(self, library, group, member):
         out = PackedLinear()

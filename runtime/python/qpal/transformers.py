@@ -25,18 +25,20 @@ from ._objects import Library, Packed
 
 __all__ = ["QpalConfig", "QpalQuantizer", "use"]
 
-_how = {"library": os.environ.get("QPAL_KERNELS"), "cpu": "decode"}
+_how = {"library": os.environ.get("QPAL_KERNELS"), "cpu": "decode", "verify": False}
 
 
-def use(library=None, cpu=None):
+def use(library=None, cpu=None, verify=None):
     """For models that are loaded from now on: the kernel library; on a CPU "decode" or
-    "simulator"."""
+    "simulator"; whether library and packed weights are compared with their checksums first."""
     if cpu not in (None, "decode", "simulator"):
         raise ValueError(f"cpu: '{cpu}'; should be decode or simulator")
     if library is not None:
         _how["library"] = os.fspath(library)
     if cpu is not None:
         _how["cpu"] = cpu
+    if verify is not None:
+        _how["verify"] = bool(verify)
 
 
 @register_quantization_config("qpal")
@@ -189,6 +191,8 @@ class QpalQuantizer(HfQuantizer):
     def _decode(self, model, dtype, place):
         kinds = {torch.float16: "f16", torch.bfloat16: "bf16"}
         from safetensors import safe_open
+        if _how["verify"]:
+            run("verify", self.folder)
         with tempfile.TemporaryDirectory(prefix="qpal-") as folder:
             plain = os.path.join(folder, "plain")
             run("unpack", self.folder, "-o", plain, "--type", kinds.get(dtype, "f32"))
@@ -210,14 +214,15 @@ class QpalQuantizer(HfQuantizer):
                       os.path.join(os.path.dirname(self.folder), "library")]
         for path in filter(None, candidates):
             if os.path.exists(path):
-                return Library(path)
+                return Library(path, verify=_how["verify"])
         raise FileNotFoundError(
             f"{self.folder}: no kernel library was found for it "
             f"({', '.join(filter(None, candidates))}); "
             "make one with qpal export and say qpal.transformers.use(library=...)")
 
     def _run_kernels(self, model, dtype, place):
-        source = _modules.Source(self._library(), Packed(self.folder))
+        packed = Packed(self.folder, verify=_how["verify"])
+        source = _modules.Source(self._library(), packed)
 
         def make(name, at):
             if at.was is torch.nn.Embedding:
