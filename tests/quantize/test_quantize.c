@@ -368,21 +368,26 @@ Test(quantize, weights_that_are_not_the_models_are_named) {
   cr_assert(strstr(answer, "128 x 128"), "%s", answer);
 }
 
-/* Scale some elements of a tensor of fp32 where they stand in the file. */
-static void change(const char *name, size_t first, size_t count, float factor) {
+/* Some elements w of a tensor of fp32 become w times 'factor' plus 'more' where they stand in the
+   file. */
+static void edit(const char *name, size_t first, size_t count, float factor, float more) {
   qp_safetensors *s;
   cr_assert_eq(qp_safetensors_open(path("in"), &s, &err), QP_OK);
   const qp_tensor *t = qp_safetensors_find(s, name);
   cr_assert(t && t->type == QP_TENSOR_F32, "%s", name);
   float *w = malloc(t->bytes);
   memcpy(w, t->data, t->bytes);
-  for (size_t i = first; i < first + count; i++) w[i] *= factor;
+  for (size_t i = first; i < first + count; i++) w[i] = w[i] * factor + more;
   FILE *f = fopen(path("in/model.safetensors"), "r+b");
   fseek(f, (long)t->offset, SEEK_SET);
   fwrite(w, 1, t->bytes, f);
   fclose(f);
   free(w);
   qp_safetensors_close(s);
+}
+
+static void change(const char *name, size_t first, size_t count, float factor) {
+  edit(name, first, count, factor, 0);
 }
 
 static void change_down(size_t first, size_t count, float factor) {
@@ -393,6 +398,16 @@ Test(quantize, a_weight_that_is_no_number_is_named_before_work) {
   change_down(1 * MIDDLE + 13, 1, NAN);
   cr_assert_eq(quantize("--quantizer nuq-4", "out"), 2);
   cr_assert(strstr(answer, "'model.layers.1.mlp.down_proj.weight' [1][13] is nan"), "%s", answer);
+  cr_assert_neq(access(path("out"), F_OK), 0, "nothing is left behind");
+}
+
+/* Largest where they alone can be held, and beyond fp32 as soon as a rotation adds them up. */
+Test(quantize, a_row_whose_norm_is_beyond_fp32_is_named_before_work) {
+  edit("model.layers.1.mlp.down_proj.weight", 3 * MIDDLE, 1, 0, 3.4e38f);
+  cr_assert_eq(quantize("--quantizer nuq-4 --verify", "one"), 0, "%s", answer);
+  edit("model.layers.1.mlp.down_proj.weight", 3 * MIDDLE, MIDDLE, 0, 3.4e38f);
+  cr_assert_eq(quantize("--quantizer nuq-4", "out"), 2);
+  cr_assert(strstr(answer, "'model.layers.1.mlp.down_proj.weight' [3]: a norm of "), "%s", answer);
   cr_assert_neq(access(path("out"), F_OK), 0, "nothing is left behind");
 }
 

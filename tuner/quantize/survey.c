@@ -2,6 +2,7 @@
 /* A quick pass over the weights of a job, for what would stop it later. */
 #include "tuner/quantize/survey.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -33,6 +34,28 @@ static qp_status check_rows(const qp_job *j, const qp_source_tensor *t, const fl
                  (unsigned long long)(first + i / columns), i % columns, (double)piece[i]);
 }
 
+static double norm_of(const float *row, size_t columns) {
+  double sum = 0;
+  for (size_t k = 0; k < columns; k++) sum += (double)row[k] * (double)row[k];
+  return sqrt(sum);
+}
+
+/* A rotation may bring all of a row to one weight, which is then its norm. */
+static qp_status check_norms(const qp_job *j, const qp_source_tensor *t, const float *piece,
+                             uint64_t first, uint64_t rows, qp_error *err) {
+  const size_t columns = (size_t)t->columns;
+  for (uint64_t r = 0; r < rows; r++) {
+    const double norm = norm_of(piece + (size_t)r * columns, columns);
+    if (norm > (double)FLT_MAX)
+      return qp_fail(err, QP_E_ARG,
+                     "%s: tensor '%s' [%llu]: a norm of %g; rows of a linear should have one of "
+                     "fp32, at most %g",
+                     qp_checkpoint_path(j->checkpoint), t->name, (unsigned long long)(first + r),
+                     norm, (double)FLT_MAX);
+  }
+  return QP_OK;
+}
+
 static qp_status check_values(const qp_job *j, const qp_job_linear *l, float *piece,
                               const _Atomic bool *cancel, qp_error *err) {
   const uint64_t at_once = l->columns < PIECE_WEIGHTS ? PIECE_WEIGHTS / l->columns : 1;
@@ -42,6 +65,7 @@ static qp_status check_values(const qp_job *j, const qp_job_linear *l, float *pi
     if (cancel && atomic_load(cancel)) status = qp_fail(err, QP_E_LIMIT, "stopped");
     if (!status) status = qp_job_read(j, l, r, rows, piece, err);
     if (!status) status = check_rows(j, l->weight, piece, r, rows, err);
+    if (!status) status = check_norms(j, l->weight, piece, r, rows, err);
   }
   qp_checkpoint_release(j->checkpoint, l->weight);
   return status;
