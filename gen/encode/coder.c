@@ -3,6 +3,7 @@
    quantizer, and puts the bits into words. */
 #include "gen/encode/coder.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -596,6 +597,7 @@ static qp_status fit_row(const qp_coder *c, qp_coder_work *w, unsigned n, const 
   const qp_quantizer *q = c->quantizer;
   memcpy(own, c->values, sizeof *own * c->states * q->dim);
   if (rows_can_be_fitted(c)) {
+    assert(book[0]); /* the only codebook, so it is the rows' */
     fit_codebook(n, target, w->weight, c->states, own);
     for (unsigned e = 0; e < c->states; e++) book[0][e] = qp_float_to_half(own[e]);
     return QP_OK;

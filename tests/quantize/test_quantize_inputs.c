@@ -604,6 +604,7 @@ Test(quantize_inputs, a_hessian_that_is_none_is_refused_before_work) {
     const char *place;
   } bad[] = {{NAN, 0, 13, "tensor 'hessian' [1][13] is nan"},
              {INFINITY, 2, 13, "[2][1][13] is inf"},
+             {3e38F, 0, 1, "[1][1] is 3e+38; moments should be finite and at most 1e+30"},
              {-1, 0, 1, "[1][1] is -1; means of squares should not be negative"},
              {3, 2, 13, "[2][13][1] is 0.00225, and [1][13] is 3; it should be symmetric"},
              {-3, 0, 0, "[1][0] is -3, and [0][1] is 0.9; it should be symmetric"}};

@@ -41,9 +41,9 @@ bool qp_hessian_is_same(const char *path, const char *a, const char *b);
 void qp_hessian_close(qp_hessian *h);
 
 /*
-** Are all numbers of it finite, none of its diagonal negative, and is it symmetric (but for a
-** thousandth of the mean diagonal)?  QP_E_ARG names the tensor, the element's place in it and what
-** it is; QP_E_LIMIT: 'cancel' (may be NULL) was set.
+** Are all numbers of it finite and at most 1e30, none of its diagonal negative, and is it symmetric
+** (but for a thousandth of the mean diagonal)?  QP_E_ARG names the tensor, the element's place in
+** it and what it is; QP_E_LIMIT: 'cancel' (may be NULL) was set.
 */
 qp_status qp_hessian_check(const qp_hessian *h, const _Atomic bool *cancel, qp_error *err);
 
