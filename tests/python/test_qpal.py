@@ -123,6 +123,14 @@ class Questions(unittest.TestCase):
         with self.assertRaisesRegex(ValueError, "toaster"):
             qpal.Device("toaster")
 
+    def test_a_text_with_a_0_in_it_names_nothing(self):
+        library = qpal.Library(PATHS[0])
+        for call in (lambda: qpal.Packed(PATHS[1] + "\0x"), lambda: qpal.Library(PATHS[0] + "\0"),
+                     lambda: library.find_group("layers.1.down\0"), lambda: qpal.Device("cuda:0\0"),
+                     lambda: library.find_linear("model.layers.1.mlp.down_proj\0.weight")):
+            with self.assertRaises(ValueError):
+                call()
+
     def test_what_was_changed_is_refused_on_opening_where_that_is_asked_for(self):
         with tempfile.TemporaryDirectory() as folder:
             library, packed = os.path.join(folder, "library"), os.path.join(folder, "packed")
@@ -273,6 +281,9 @@ class Numpy(unittest.TestCase):
             group(np.zeros((1, 64), np.float32))
         with self.assertRaisesRegex(TypeError, "float64"):
             group(np.zeros((1, 64)))
+        for kind in (object, "S4", "S0", "M8[s]", bool, np.complex64, np.dtype("<f2, <f2"), ">f2"):
+            with self.assertRaisesRegex(TypeError, "float16 or bfloat16"):
+                group(np.zeros((1, 128), kind)[:, ::2])
         with self.assertRaisesRegex(ValueError, "contiguous; copy=True"):
             group(inputs(64, 64).T)
         with self.assertRaisesRegex(ValueError, "out: is not contiguous$"):

@@ -57,8 +57,8 @@ class _Array:
             self.shape = tuple(interface["shape"])
             self.type = {"<f2": F16, "<f4": F32, "<i4": I32}.get(interface["typestr"])
             strides = interface.get("strides")
-            size = int(interface["typestr"][2:])
-            strides = strides and [n // size for n in strides]
+            if strides and self.type:
+                strides = [n // int(interface["typestr"][2:]) for n in strides]
         elif hasattr(array, "__dlpack__"):
             self.device = array.__dlpack_device__()[0]
             on_device = self.device in (_DL_CUDA, _DL_MANAGED)
@@ -67,7 +67,7 @@ class _Array:
             self.keep = (array, capsule)
             self.pointer = (t.data or 0) + t.byte_offset
             self.shape = tuple(t.shape[i] for i in range(t.ndim))
-            self.type = _TYPES.get((t.code, t.bits))
+            self.type = _TYPES.get((t.code, t.bits)) if t.lanes == 1 else None
             strides = [t.strides[i] for i in range(t.ndim)] if t.strides else None
         else:
             raise TypeError(f"{what}: {type(array).__name__} is neither a numpy array nor has it "

@@ -278,7 +278,18 @@ def _activation(name):
 def _text(value, what):
     if not isinstance(value, str):
         raise TypeError(f"{what}: {type(value).__name__}; a str is needed")
-    return value.encode()
+    return _whole_text(value.encode(), what)
+
+
+def _whole_text(data, what):
+    """C would read a text to its first 0 alone, and so find another file or name."""
+    if b"\0" in data:
+        raise ValueError(f"{what}: {data!r} has a character 0 in it")
+    return data
+
+
+def _path(value):
+    return _whole_text(os.fsencode(value), "path")
 
 
 def _number(text, what, least, most):

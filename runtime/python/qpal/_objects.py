@@ -7,8 +7,9 @@ import weakref
 
 from ._c import (DeviceInfo, Error, GroupInfo, KernelInfo, KernelsInfo, LibraryInfo, LinearInfo,
                  LoadOptions, MAX_DEVICE, MAX_MEMBERS, MAX_SIMULATED, NONE, PackedLinear,
-                 QuantizerInfo, TargetInfo, Tensor, _CURRENT, _api, _number, _stream, _table, _text,
-                 _u, _u64, _whole)
+                 QuantizerInfo, TargetInfo, Tensor, _CURRENT, _api, _number, _path, _stream, _table,
+                 _text, _u, _u64, _whole)
+
 
 def _give_back(close, pointer, _keep):
     close(pointer)
@@ -71,7 +72,7 @@ class Library(_Handle):
             C.memmove(self._memory, source, len(source))
             api.library_from_memory(self._memory, len(source), C.byref(self.pointer))
         else:
-            api.library_open(os.fsencode(source), C.byref(self.pointer))
+            api.library_open(_path(source), C.byref(self.pointer))
             self.path = os.path.abspath(os.fsdecode(source))
         self._made()
         info = LibraryInfo()
@@ -148,7 +149,7 @@ class Packed(_Handle):
 
     def __init__(self, path, rank=0, size=1, verify=False):
         super().__init__(_api().packed_close)
-        _api().packed_open_rank(os.fsencode(path), _whole(rank, "rank", 0, NONE),
+        _api().packed_open_rank(_path(path), _whole(rank, "rank", 0, NONE),
                                 _whole(size, "size", 1, NONE), C.byref(self.pointer))
         self.rank, self.size = rank, size
         self.path = os.path.abspath(os.fsdecode(path))
