@@ -15,10 +15,14 @@
 enum {
   ROUNDS = 40,     /* most rounds that search codes of several stages by a beam, */
   LAST_ROUNDS = 3, /* and most with the nearest codes */
+  LARGE = 4096,    /* Of more entries a round takes long, and the first ones bring most. */
+  LARGE_ROUNDS = 6,
   MAX_THREADS = 64
 };
 enum { LEAST_CODES = 4 /* of a lane's codes for an entry, or it would learn them by heart */ };
-#define WORTH_A_ROUND 0.9993 /* A round must bring the loss below this share of the loss before. */
+/* A round must bring the loss below this share of the loss before. */
+#define WORTH_A_ROUND       0.9993
+#define WORTH_A_LARGE_ROUND 0.99
 
 bool qp_has_tensor_books(const qp_quantizer *q) {
   for (unsigned c = 0; c < q->codebooks; c++)
@@ -40,6 +44,7 @@ typedef struct fit {
   qp_coder_out out;
   qp_coder coder;
   bool beams;   /* search stages, where there are */
+  bool large;   /* A codebook is. */
   bool beamed;  /* there were, in the place of a table */
   unsigned end; /* The row groups in hand end here. */
   _Atomic unsigned next;
@@ -166,7 +171,7 @@ static qp_status run_rounds(fit *f, unsigned row_groups, unsigned rounds, uint16
     qp_status status = code(f, row_groups, err);
     if (status) return status;
     const double lost = loss_of(f, row_groups);
-    const bool worth = lost < WORTH_A_ROUND * least;
+    const bool worth = lost < (f->large ? WORTH_A_LARGE_ROUND : WORTH_A_ROUND) * least;
     if (lost < least) {
       copy_books(f, f->now, best);
       least = lost;
@@ -193,6 +198,17 @@ static void close_fit(fit *f, uint16_t *const *best) {
   free(f->value);
 }
 
+static qp_status find_runs(const fit *f, qp_books_runs *runs, qp_error *err) {
+  qp_stages s;
+  const qp_status status = qp_stages_make(&s, &f->view, err);
+  if (status) return status;
+  runs->count = s.count;
+  for (unsigned k = 0; k < s.count; k++)
+    runs->run[k].shift = s.stage[k].shift, runs->run[k].bits = s.stage[k].bits;
+  qp_stages_free(&s);
+  return QP_OK;
+}
+
 static qp_status open_fit(fit *f, uint16_t *const *book, uint16_t **best, qp_error *err) {
   const qp_quantizer *q = f->quantizer;
   const qp_stream *s = f->stream;
@@ -204,7 +220,8 @@ static qp_status open_fit(fit *f, uint16_t *const *book, uint16_t **best, qp_err
     const size_t codes = (size_t)s->rows * s->columns / q->dim;
     if (b->scope != QP_SCOPE_TENSOR && !f->options->all) continue;
     f->view.codebook[c].scope = QP_SCOPE_SPEC;
-    unknown[c] = codes >= (size_t)LEAST_CODES * b->entries;
+    f->large = f->large || b->entries > LARGE;
+    unknown[c] = f->options->whole || codes >= (size_t)LEAST_CODES * b->entries;
     if (!unknown[c]) {
       qp_fail(&f->error, QP_E_ARG, "%s: codebook '%s' has %u entries, and %zu codes are too few",
               q->name, b->name, b->entries, codes);
@@ -223,7 +240,9 @@ static qp_status open_fit(fit *f, uint16_t *const *book, uint16_t **best, qp_err
   f->value = calloc((size_t)s->row_groups * QP_GROUP_ROWS * s->columns, sizeof *f->value);
   if (!ok || !f->out.codes || !f->state || !f->value)
     return qp_fail(err, QP_E_NOMEM, "no memory to fit codebooks");
-  return qp_books_new(q, unknown, &f->books, err);
+  qp_books_runs runs;
+  const qp_status status = find_runs(f, &runs, err);
+  return status ? status : qp_books_new(q, unknown, &runs, &f->books, err);
 }
 
 qp_status qp_book_fit(const qp_quantizer *q, const qp_stream *s, const float *rows,
@@ -238,7 +257,11 @@ qp_status qp_book_fit(const qp_quantizer *q, const qp_stream *s, const float *ro
   qp_status status = open_fit(&f, book, best, err);
   f.beams = true;
   if (!status)
-    status = run_rounds(&f, s->row_groups, options->rounds ? options->rounds : ROUNDS, best, err);
+    status = run_rounds(&f, s->row_groups,
+                        options->rounds ? options->rounds
+                        : f.large       ? LARGE_ROUNDS
+                                        : ROUNDS,
+                        best, err);
   const bool beamed = f.beamed;
   f.beams = false;
   if (!status && beamed) status = run_rounds(&f, s->row_groups, LAST_ROUNDS, best, err);

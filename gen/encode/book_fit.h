@@ -10,8 +10,13 @@
 #include "gen/spec/quantizer.h"
 #include "runtime/status.h"
 
+/* Weights of a linear that are coded again and again: 2^19, but of large codebooks as many as give
+   each entry 32 codes, up to 2^24.  Of N(0,1) in 8 dimensions a book loses 24 % less than its draws
+   on the 16 vectors an entry that it was fitted to, and 5 % less on others. */
 enum {
-  QP_BOOK_FIT_WEIGHTS = 1 << 19 /* weights of a linear that are coded again and again */,
+  QP_BOOK_FIT_WEIGHTS = 1 << 19,
+  QP_BOOK_FIT_CODES = 32,
+  QP_BOOK_FIT_MOST = 1 << 24,
   QP_BOOK_FIT_TEXT = 256
 };
 
@@ -22,8 +27,9 @@ typedef struct qp_book_fit_options {
   unsigned threads;           /* at least 1 */
   unsigned beam;              /* as qp_encode_options has it */
   const float *column_weight; /* [columns]: what an error of a column costs; NULL: all the same */
-  bool all;                   /* Codebooks of every scope are fitted, one for all rows. */
-  unsigned rounds;            /* most rounds; 0: 40 */
+  bool whole; /* The rows are all that will be coded: it does no harm to learn them by heart. */
+  bool all;   /* Codebooks of every scope are fitted, one for all rows. */
+  unsigned rounds; /* most rounds; 0: 40 */
   /* Is told before each solution what the loss is, as a share of the weights' squares.  May be
      NULL. */
   void (*progress)(void *arg, unsigned round, unsigned rounds, double distortion);

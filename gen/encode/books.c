@@ -37,8 +37,21 @@ typedef struct point {
   double weight[MAX_DIM], sum[MAX_DIM]; /* The sums of the weights, and of weight times target. */
 } point;
 
+/* Codes in runs, each the sum of the points of its runs, less those of code 0 that are too many. */
+typedef struct joint {
+  qp_books_runs runs;                /* count 0: codes are points */
+  uint32_t *point_of[QP_MAX_STAGES]; /* [2^bits]: 1 + the point */
+  size_t count, points_capacity, numbers_capacity;
+  uint32_t *point;  /* [codes][runs] */
+  float *number;    /* [codes][2][dim]: targets, their weights */
+  double *sum;      /* [points][dim]: what a vector of unknowns gives, */
+  double *gradient; /* and the same of weighted sums */
+  float *of_zero;   /* [points][terms of code 0]: their factors */
+} joint;
+
 struct qp_books {
   const qp_quantizer *quantizer;
+  joint joint;
   bool unknown[QP_MAX_CODEBOOKS];
   uint32_t begin[QP_MAX_CODEBOOKS + 1]; /* unknowns of the codebooks before */
   uint16_t *probe[QP_MAX_CODEBOOKS];    /* All zeros but for the number in hand. */
@@ -55,7 +68,26 @@ static unsigned states_of(const qp_quantizer *q) {
   return 1u << (q->planes ? q->planes_read : q->window);
 }
 
-qp_status qp_books_new(const qp_quantizer *q, const bool *unknown, qp_books **out, qp_error *err) {
+static bool open_joint(joint *j, const qp_books_runs *runs) {
+  j->runs = *runs;
+  for (unsigned k = 0; k < runs->count; k++) {
+    j->point_of[k] = calloc((size_t)1 << runs->run[k].bits, sizeof *j->point_of[k]);
+    if (!j->point_of[k]) return false;
+  }
+  return true;
+}
+
+static void close_joint(joint *j) {
+  for (unsigned k = 0; k < QP_MAX_STAGES; k++) free(j->point_of[k]);
+  free(j->point);
+  free(j->number);
+  free(j->sum);
+  free(j->gradient);
+  free(j->of_zero);
+}
+
+qp_status qp_books_new(const qp_quantizer *q, const bool *unknown, const qp_books_runs *runs,
+                       qp_books **out, qp_error *err) {
   qp_books *b = calloc(1, sizeof *b);
   if (!b) return qp_fail(err, QP_E_NOMEM, "out of memory");
   b->quantizer = q;
@@ -67,7 +99,9 @@ qp_status qp_books_new(const qp_quantizer *q, const bool *unknown, qp_books **ou
     if (unknown[c]) ok = (b->probe[c] = calloc(numbers, sizeof *b->probe[c])) != NULL && ok;
   }
   for (unsigned c = q->codebooks; c < QP_MAX_CODEBOOKS; c++) b->begin[c + 1] = b->begin[c];
-  if (ok && !q->fields && q->window <= MAX_KNOWN_BITS)
+  if (ok && runs && runs->count)
+    ok = open_joint(&b->joint, runs);
+  else if (ok && !q->fields && q->window <= MAX_KNOWN_BITS)
     ok = (b->point_of = calloc(states_of(q), sizeof *b->point_of)) != NULL;
   if (!ok) {
     qp_books_free(b);
@@ -81,6 +115,7 @@ void qp_books_free(qp_books *b) {
   if (!b) return;
   for (unsigned c = 0; c < QP_MAX_CODEBOOKS; c++) free(b->probe[c]);
   qp_ir_free(b->index);
+  close_joint(&b->joint);
   free(b->points);
   free(b->terms);
   free(b->point_of);
@@ -88,7 +123,10 @@ void qp_books_free(qp_books *b) {
 }
 
 void qp_books_clear(qp_books *b) {
-  b->count = b->terms_count = 0;
+  joint *j = &b->joint;
+  b->count = b->terms_count = j->count = 0;
+  for (unsigned k = 0; k < j->runs.count; k++)
+    memset(j->point_of[k], 0, sizeof *j->point_of[k] << j->runs.run[k].bits);
   if (b->point_of) memset(b->point_of, 0, sizeof *b->point_of * states_of(b->quantizer));
 }
 
@@ -215,8 +253,46 @@ static qp_status new_point(qp_books *b, uint32_t state, const uint32_t *fields, 
   return status;
 }
 
+/* The point of a run's bits; that of code 0, of all runs, is the first. */
+static qp_status point_of_run(qp_books *b, unsigned k, uint32_t bits, uint32_t *out,
+                              qp_error *err) {
+  uint32_t *known = &b->joint.point_of[k][bits];
+  if (!bits && b->count) *known = 1;
+  if (!*known) {
+    const qp_status status = new_point(b, bits << b->joint.runs.run[k].shift, NULL, err);
+    if (status) return status;
+    *known = (uint32_t)b->count;
+  }
+  *out = *known - 1;
+  return QP_OK;
+}
+
+static qp_status add_joint(qp_books *b, uint32_t state, const float *target, const float *weight,
+                           qp_error *err) {
+  joint *j = &b->joint;
+  const unsigned runs = j->runs.count, dim = b->quantizer->dim;
+  uint32_t *ids = qp_list_room(j->point, j->count, &j->points_capacity, sizeof *ids * runs);
+  if (ids) j->point = ids;
+  float *number = qp_list_room(j->number, j->count, &j->numbers_capacity, sizeof *number * 2 * dim);
+  if (number) j->number = number;
+  if (!ids || !number) return qp_fail(err, QP_E_NOMEM, "no memory for %zu codes", j->count);
+  qp_status status = QP_OK;
+  uint32_t first;
+  if (!b->count) status = point_of_run(b, 0, 0, &first, err);
+  for (unsigned k = 0; k < runs && !status; k++) {
+    const uint32_t bits = state >> j->runs.run[k].shift & ((1u << j->runs.run[k].bits) - 1);
+    status = point_of_run(b, k, bits, &ids[j->count * runs + k], err);
+  }
+  if (status) return status;
+  number += j->count++ * 2 * dim;
+  memcpy(number, target, sizeof *number * dim);
+  memcpy(number + dim, weight, sizeof *number * dim);
+  return QP_OK;
+}
+
 qp_status qp_books_add(qp_books *b, uint32_t state, const uint32_t *fields, const float *target,
                        const float *weight, qp_error *err) {
+  if (b->joint.runs.count) return add_joint(b, state, target, weight, err);
   assert(!b->point_of || state < states_of(b->quantizer));
   point *p = NULL;
   if (b->point_of && b->point_of[state]) {
@@ -236,9 +312,115 @@ qp_status qp_books_add(qp_books *b, uint32_t state, const uint32_t *fields, cons
 
 /* ---- Least squares, by conjugate gradients with each unknown's own square as its unit ---- */
 
+/* joint.sum: what unknowns v give at each point; NULL: what does not depend on them. */
+static void sums_of_points(qp_books *b, const double *v) {
+  const unsigned dim = b->quantizer->dim;
+  for (size_t i = 0; i < b->count; i++) {
+    const point *p = &b->points[i];
+    double sum[MAX_DIM] = {0};
+    for (unsigned e = 0; e < dim && !v; e++) sum[e] = (double)p->fixed[e];
+    for (const term *t = b->terms + p->first, *end = t + p->terms; v && t < end; t++)
+      sum[t->at] += (double)t->factor * v[t->unknown];
+    memcpy(b->joint.sum + i * dim, sum, sizeof *sum * dim);
+  }
+}
+
+/* out = J^T W (J v),  or where v is NULL  J^T W (target - fixed). */
+static void multiply_joint(qp_books *b, const double *v, double *out) {
+  joint *j = &b->joint;
+  const unsigned dim = b->quantizer->dim, runs = j->runs.count;
+  const double extra = runs - 1;
+  sums_of_points(b, v);
+  memset(j->gradient, 0, sizeof *j->gradient * b->count * dim);
+  for (size_t i = 0; i < j->count; i++) {
+    const float *target = j->number + i * 2 * dim, *weight = target + dim;
+    const uint32_t *ids = j->point + i * runs;
+    for (unsigned e = 0; e < dim; e++) {
+      double sum = -extra * j->sum[e];
+      for (unsigned k = 0; k < runs; k++) sum += j->sum[(size_t)ids[k] * dim + e];
+      const double weighted = (double)weight[e] * (v ? sum : (double)target[e] - sum);
+      for (unsigned k = 0; k < runs; k++) j->gradient[(size_t)ids[k] * dim + e] += weighted;
+      j->gradient[e] -= extra * weighted;
+    }
+  }
+  memset(out, 0, sizeof *out * b->begin[QP_MAX_CODEBOOKS]);
+  for (size_t i = 0; i < b->count; i++) {
+    const point *p = &b->points[i];
+    for (const term *t = b->terms + p->first, *end = t + p->terms; t < end; t++)
+      out[t->unknown] += (double)t->factor * j->gradient[i * dim + t->at];
+  }
+}
+
+/* The factors at every point of what code 0 reads. */
+static void look_up_zero(qp_books *b) {
+  const point *zero = &b->points[0];
+  for (size_t i = 0; i < b->count; i++) {
+    const point *p = &b->points[i];
+    for (unsigned z = 0; z < zero->terms; z++) {
+      const term *of = &b->terms[zero->first + z];
+      float *to = &b->joint.of_zero[i * zero->terms + z];
+      *to = 0;
+      for (const term *t = b->terms + p->first, *end = t + p->terms; t < end; t++)
+        if (t->unknown == of->unknown && t->at == of->at) *to = t->factor;
+    }
+  }
+}
+
+/* The squares of each unknown alone: what code 0 reads is in all points but where its run is
+   another one, and there it is taken off. */
+static void square_joint(qp_books *b, double *own) {
+  joint *j = &b->joint;
+  const unsigned dim = b->quantizer->dim, runs = j->runs.count;
+  const point *zero = &b->points[0];
+  look_up_zero(b);
+  memset(j->gradient, 0, sizeof *j->gradient * b->count * dim);
+  memset(own, 0, sizeof *own * b->begin[QP_MAX_CODEBOOKS]);
+  double *of_zero = j->sum; /* scratch, of the terms of code 0 */
+  memset(of_zero, 0, sizeof *of_zero * zero->terms);
+  for (size_t i = 0; i < j->count; i++) {
+    const uint32_t *ids = j->point + i * runs;
+    const float *weight = j->number + (i * 2 + 1) * dim;
+    for (unsigned k = 0; k < runs; k++)
+      for (unsigned e = 0; e < dim; e++) j->gradient[(size_t)ids[k] * dim + e] += (double)weight[e];
+    for (unsigned z = 0; z < zero->terms; z++) {
+      const term *t = &b->terms[zero->first + z];
+      double factor = -(double)t->factor * (runs - 1);
+      for (unsigned k = 0; k < runs; k++)
+        factor += (double)j->of_zero[(size_t)ids[k] * zero->terms + z];
+      of_zero[z] += factor * factor * (double)weight[t->at];
+    }
+  }
+  for (size_t i = 0; i < b->count; i++) {
+    const point *p = &b->points[i];
+    for (const term *t = b->terms + p->first, *end = t + p->terms; t < end; t++)
+      own[t->unknown] += (double)t->factor * (double)t->factor * j->gradient[i * dim + t->at];
+  }
+  for (unsigned z = 0; z < zero->terms; z++) own[b->terms[zero->first + z].unknown] = 0;
+  for (unsigned z = 0; z < zero->terms; z++) own[b->terms[zero->first + z].unknown] += of_zero[z];
+}
+
+static bool room_for_points(qp_books *b) {
+  joint *j = &b->joint;
+  const unsigned dim = b->quantizer->dim;
+  if (!j->runs.count || !b->count) return true;
+  const size_t numbers = b->count * dim, zero = b->points[0].terms;
+  free(j->sum);
+  free(j->gradient);
+  free(j->of_zero);
+  j->sum = malloc(sizeof *j->sum * (numbers > zero ? numbers : zero));
+  j->gradient = malloc(sizeof *j->gradient * numbers);
+  j->of_zero = malloc(sizeof *j->of_zero * (b->count * zero + 1));
+  return j->sum && j->gradient && j->of_zero;
+}
+
 /* Compute out = J^T W J v, and (if not NULL) in 'own' the squares of each unknown alone. */
-static void multiply(const qp_books *b, const double *v, double *out, double *own) {
+static void multiply(qp_books *b, const double *v, double *out, double *own) {
   const uint32_t n = b->begin[QP_MAX_CODEBOOKS];
+  if (b->joint.runs.count) {
+    if (own && b->count) square_joint(b, own);
+    multiply_joint(b, v, out);
+    return;
+  }
   memset(out, 0, sizeof *out * n);
   for (size_t i = 0; i < b->count; i++) {
     const point *p = &b->points[i];
@@ -254,7 +436,11 @@ static void multiply(const qp_books *b, const double *v, double *out, double *ow
 }
 
 /* J^T W (target - fixed) */
-static void project(const qp_books *b, double *out) {
+static void project(qp_books *b, double *out) {
+  if (b->joint.runs.count) {
+    multiply_joint(b, NULL, out);
+    return;
+  }
   memset(out, 0, sizeof *out * b->begin[QP_MAX_CODEBOOKS]);
   for (size_t i = 0; i < b->count; i++) {
     const point *p = &b->points[i];
@@ -271,7 +457,7 @@ static double product(uint32_t n, const double *a, const double *b) {
 }
 
 /* Solve for x, which says where to start; w [4][n] is scratch, own [n] holds the squares. */
-static void descend(const qp_books *b, double *x, double *own, double *w) {
+static void descend(qp_books *b, double *x, double *own, double *w) {
   const uint32_t n = b->begin[QP_MAX_CODEBOOKS];
   double *r = w, *z = w + n, *d = w + 2 * (size_t)n, *a = w + 3 * (size_t)n;
   project(b, r);
@@ -305,7 +491,10 @@ static uint16_t rounded(double v) {
 qp_status qp_books_solve(qp_books *b, uint16_t *const *entry, qp_error *err) {
   const uint32_t n = b->begin[QP_MAX_CODEBOOKS];
   double *x = calloc((size_t)6 * n + 1, sizeof *x);
-  if (!x) return qp_fail(err, QP_E_NOMEM, "no memory for %u numbers of codebooks", n);
+  if (!x || !room_for_points(b)) {
+    free(x);
+    return qp_fail(err, QP_E_NOMEM, "no memory for %u numbers of codebooks", n);
+  }
   double *own = x + n, *w = x + 2 * (size_t)n;
   for (unsigned c = 0; c < b->quantizer->codebooks; c++)
     for (uint32_t i = b->begin[c]; i < b->begin[c + 1]; i++)

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "gen/encode/stages.h"
 #include "gen/spec/quantizer.h"
 #include "runtime/status.h"
 
@@ -18,11 +19,22 @@
 */
 typedef struct qp_books qp_books;
 
+/* Runs of a code's bits: decode adds up what they stand for (gen/encode/stages.h).  With count 0
+   nothing of this is known. */
+typedef struct qp_books_runs {
+  unsigned count;
+  struct {
+    unsigned shift, bits;
+  } run[QP_MAX_STAGES];
+} qp_books_runs;
+
 /*
 ** 'unknown' [codebooks]: those whose entries are to be found; the others stay as the quantizer has
-** them.  QP_E_NOMEM.  Free with qp_books_free.
+** them.  With 'runs' decode is asked for each value of a run in place of each code.  QP_E_NOMEM.
+** Free with qp_books_free.
 */
-qp_status qp_books_new(const qp_quantizer *q, const bool *unknown, qp_books **out, qp_error *err);
+qp_status qp_books_new(const qp_quantizer *q, const bool *unknown, const qp_books_runs *runs,
+                       qp_books **out, qp_error *err);
 void qp_books_free(qp_books *b);
 /* Forget the targets. */
 void qp_books_clear(qp_books *b);

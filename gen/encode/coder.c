@@ -633,7 +633,7 @@ static qp_status make_row_books(const qp_coder *c, qp_books **out, qp_error *err
   bool unknown[QP_MAX_CODEBOOKS] = {0};
   for (unsigned b = 0; b < c->quantizer->codebooks; b++)
     unknown[b] = c->quantizer->codebook[b].scope == QP_SCOPE_ROW;
-  return qp_books_new(c->quantizer, unknown, out, err);
+  return qp_books_new(c->quantizer, unknown, NULL, out, err);
 }
 
 bool qp_coder_fits_rows(const qp_coder *c, char *why, size_t size) {

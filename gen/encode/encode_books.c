@@ -11,10 +11,21 @@
 typedef qp_encode_job job;
 typedef qp_encode_desk desk;
 
+/* How many weights the books are fitted to: some codes for each entry of the largest one. */
+static size_t sample_size(const qp_quantizer *q) {
+  size_t most = QP_BOOK_FIT_WEIGHTS;
+  for (unsigned c = 0; c < q->codebooks; c++) {
+    const size_t wanted = (size_t)QP_BOOK_FIT_CODES * q->codebook[c].entries * q->dim;
+    if (q->codebook[c].scope == QP_SCOPE_TENSOR && wanted > most) most = wanted;
+  }
+  return most < QP_BOOK_FIT_MOST ? most : QP_BOOK_FIT_MOST;
+}
+
 static float *sample_rows(job *j, unsigned p, qp_stream *s, qp_error *err) {
   const qp_encoded *e = j->out;
   const size_t cells = (size_t)QP_GROUP_ROWS * e->part[p].stream.columns;
-  unsigned n = cells < QP_BOOK_FIT_WEIGHTS ? (unsigned)(QP_BOOK_FIT_WEIGHTS / cells) : 1;
+  const size_t size = sample_size(e->part[p].stream.quantizer);
+  unsigned n = cells < size ? (unsigned)(size / cells) : 1;
   if (n > j->row_groups) n = j->row_groups;
   const unsigned rows = n < j->row_groups ? n * QP_GROUP_ROWS : e->rows;
   float *out = malloc(sizeof *out * cells * n);
@@ -70,6 +81,7 @@ qp_status qp_encode_fit_books(job *j, unsigned p, qp_error *err) {
   float *rows = sample_rows(j, p, &s, err);
   const qp_book_fit_options options = {.threads = qp_encode_threads(j->options->threads),
                                        .beam = j->options->beam,
+                                       .whole = s.rows == e->rows,
                                        .column_weight = j->weight[p]};
   uint16_t *book[QP_MAX_CODEBOOKS] = {0};
   for (unsigned c = 0; c < q->codebooks; c++)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Finds the nearest codewords by looking at all of them. */
+/* Finds the nearest codewords by looking at all of them, or those that a tree says. */
 #include "gen/encode/nearest.h"
 
 #include <math.h>
@@ -27,10 +27,14 @@ qp_status qp_codewords_make(qp_codewords *c, unsigned count, unsigned dim, const
   }
   *c = (qp_codewords){
       .count = count, .dim = dim, .tiles = tiles, .table = table, .simd = (int)qp_simd()};
-  return QP_OK;
+  if (count < QP_TREE_LEAST || dim < QP_TREE_LEAST_DIM) return QP_OK;
+  const qp_status status = qp_codeword_tree_new(count, dim, values, &c->tree, err);
+  if (status) qp_codewords_free(c);
+  return status;
 }
 
 void qp_codewords_free(qp_codewords *c) {
+  qp_codeword_tree_free(c->tree);
   free(c->table);
   *c = (qp_codewords){0};
 }
@@ -159,6 +163,10 @@ QP_AVX2 static void nearest_avx2(const qp_codewords *c, const float *const *targ
 
 void qp_codewords_nearest(const qp_codewords *c, size_t n, const float *targets, uint32_t *codes) {
   size_t i = 0;
+  if (c->tree) {
+    for (; i < n; i++) codes[i] = qp_codeword_tree_nearest(c->tree, targets + i * c->dim);
+    return;
+  }
 #ifdef QP_X86
   if (c->simd >= QP_SIMD_AVX2) {
     for (; c->dim <= 2 && i + LANES <= n; i += LANES)

@@ -7,14 +7,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "gen/encode/nearest_tree.h"
 #include "runtime/status.h"
 
 enum { QP_NEAREST_DIM = 16 };
 
 typedef struct qp_codewords {
   unsigned count, dim, tiles;
-  float *table; /* [tiles][1 + dim][16]: |t|^2, -2 t; codes beyond the last: infinite */
-  int simd;     /* qp_simd_level of this CPU: asking for it takes longer than a search */
+  float *table;           /* [tiles][1 + dim][16]: |t|^2, -2 t; behind the last infinite */
+  qp_codeword_tree *tree; /* where there are many codes of several weights; else NULL */
+  int simd;               /* qp_simd_level of this CPU: asking for it takes longer than a search */
 } qp_codewords;
 
 /* 'values' is [count][dim], dim 1 to 16.  Free with qp_codewords_free.  QP_E_NOMEM only. */

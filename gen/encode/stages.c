@@ -15,7 +15,8 @@ enum {
   TRIED = 64, /* random codes for each place where a run may end */
   LANES = 16
 };
-#define MOST_ROUNDING 0x1p-8 /* of a sum of fp16 numbers, against the sum of their sizes */
+#define MARGIN        0x1p-15F /* of squares: more than what distances are off by their rounding */
+#define MOST_ROUNDING 0x1p-8   /* of a sum of fp16 numbers, against the sum of their sizes */
 
 /* ---- Where runs end ---- */
 
@@ -58,6 +59,12 @@ static bool find_runs(qp_stages *s) {
   return s->count > 1;
 }
 
+static float square_of(const float *x, unsigned n) {
+  float sum = 0;
+  for (unsigned e = 0; e < n; e++) sum += x[e] * x[e];
+  return sum;
+}
+
 /* What a run of bits adds; its power is the sum of squares. */
 static bool fill_stage(qp_stages *s, unsigned k, double *power, qp_error *err) {
   const unsigned count = 1u << s->stage[k].bits, dim = s->dim;
@@ -65,12 +72,12 @@ static bool fill_stage(qp_stages *s, unsigned k, double *power, qp_error *err) {
   if (!value) return false;
   *power = 0;
   for (uint32_t c = 0; c < count; c++) {
-    decode(s->quantizer, c << s->stage[k].shift, value + (size_t)c * dim);
-    for (unsigned e = 0; e < dim; e++) {
-      float *v = &value[(size_t)c * dim + e];
-      *v -= s->base[e];
-      *power += (double)*v * (double)*v / count;
-    }
+    float *v = value + (size_t)c * dim;
+    decode(s->quantizer, c << s->stage[k].shift, v);
+    for (unsigned e = 0; e < dim; e++) v[e] -= s->base[e];
+    const float square = square_of(v, dim);
+    *power += (double)square / count;
+    s->stage[k].most = square > s->stage[k].most ? square : s->stage[k].most;
   }
   return !qp_codewords_make(&s->stage[k].words, count, dim, value, err);
 }
@@ -161,7 +168,7 @@ static void distances(const qp_codewords *c, const float *x, float *out) {
 
 typedef struct survivor {
   uint32_t code;
-  float sum, rest[QP_NEAREST_DIM]; /* squares so far, the target less what was chosen */
+  float rest[QP_NEAREST_DIM]; /* the target less what was chosen */
 } survivor;
 
 /* Survivors of a stage by what is left to search: many where that is quick. */
@@ -170,61 +177,111 @@ static unsigned width_of(const qp_stages *s, unsigned k) {
   return bits <= 8 ? MAX_SURVIVORS : bits <= 12 ? MAX_SURVIVORS / 2 : MAX_SURVIVORS / 4;
 }
 
-/* Keep the 'width' least of sums, ascending; of equals the one that came first. */
-static void insert(survivor *kept, unsigned *count, unsigned width, survivor s) {
-  if (*count == width && !(s.sum < kept[width - 1].sum)) return;
-  unsigned at = *count < width ? (*count)++ : width - 1;
-  for (; at > 0 && s.sum < kept[at - 1].sum; at--) kept[at] = kept[at - 1];
-  kept[at] = s;
+/* A code of a stage behind survivor 'from' of the stage before. */
+typedef struct candidate {
+  float sum; /* of squares that it leaves */
+  uint32_t from, code;
+} candidate;
+
+/* The survivors of a stage in the making: those with the least sums, ascending. */
+typedef struct survivors {
+  const qp_stages *stages;
+  unsigned stage, width, count;
+  const survivor *before; /* of the stage before, */
+  unsigned from;          /* that in hand, */
+  float square;           /* and its square, less what distances may be off by */
+  candidate kept[MAX_SURVIVORS];
+} survivors;
+
+/* Of equal sums the lower numbers are the less: it does not matter in which order codes come. */
+static bool is_less(const candidate *a, const candidate *b) {
+  if (a->sum != b->sum) return a->sum < b->sum;
+  return a->from != b->from ? a->from < b->from : a->code < b->code;
 }
 
-static float square_of(const float *x, unsigned n) {
+static const float *value_of(const qp_stages *s, unsigned k, uint32_t code) {
+  return s->stage[k].value + (size_t)code * s->dim;
+}
+
+static float square_between(const float *a, const float *b, unsigned n) {
   float sum = 0;
-  for (unsigned e = 0; e < n; e++) sum = fmaf(x[e], x[e], sum);
+  for (unsigned e = 0; e < n; e++) sum += (a[e] - b[e]) * (a[e] - b[e]);
   return sum;
 }
 
-static survivor next_of(const qp_stages *s, unsigned k, const survivor *from, uint32_t code) {
-  survivor to = {.code = from->code | code << s->stage[k].shift};
-  const float *v = s->stage[k].value + (size_t)code * s->dim;
-  for (unsigned e = 0; e < s->dim; e++) to.rest[e] = from->rest[e] - v[e];
-  to.sum = square_of(to.rest, s->dim);
-  return to;
+static void keep(survivors *s, uint32_t code) {
+  const candidate now = {.sum = square_between(s->before[s->from].rest,
+                                               value_of(s->stages, s->stage, code), s->stages->dim),
+                         .from = s->from,
+                         .code = code};
+  if (s->count == s->width && !is_less(&now, &s->kept[s->width - 1])) return;
+  unsigned at = s->count < s->width ? s->count++ : s->width - 1;
+  for (; at > 0 && is_less(&now, &s->kept[at - 1]); at--) s->kept[at] = s->kept[at - 1];
+  s->kept[at] = now;
+}
+
+/* The distance (gen/encode/nearest.h) beyond which a code makes none of the least sums. */
+static float wanted_of(const survivors *s) {
+  return s->count < s->width ? INFINITY : s->kept[s->width - 1].sum - s->square;
+}
+
+/* A qp_codeword_visit. */
+static float keep_some(void *arg, unsigned set, const float *distance, const uint32_t *code) {
+  survivors *s = arg;
+  for (; set; set &= set - 1) {
+    const unsigned l = (unsigned)__builtin_ctz(set);
+    if (!(distance[l] > wanted_of(s))) keep(s, code[l]);
+  }
+  return wanted_of(s);
+}
+
+static void look_at_all(survivors *s, const qp_codewords *words, float *scratch) {
+  distances(words, s->before[s->from].rest, scratch);
+  for (uint32_t c = 0; c < words->count; c++)
+    if (!(scratch[c] > wanted_of(s))) keep(s, c);
 }
 
 /* Run one stage: it finds the best of all survivors with all codes. */
-static void run_stage(const qp_stages *s, unsigned k, survivor *in, unsigned *count,
+static void run_stage(const qp_stages *s, unsigned k, survivor *all, unsigned *count,
                       float *scratch) {
   const qp_codewords *words = &s->stage[k].words;
-  const unsigned width = width_of(s, k);
-  survivor out[MAX_SURVIVORS];
-  unsigned kept = 0;
-  for (unsigned i = 0; i < *count; i++) {
-    distances(words, in[i].rest, scratch);
-    const float square = square_of(in[i].rest, s->dim);
-    for (uint32_t c = 0; c < words->count; c++) {
-      if (kept == width && !(square + scratch[c] < out[width - 1].sum)) continue;
-      insert(out, &kept, width, next_of(s, k, &in[i], c));
-    }
+  survivor before[MAX_SURVIVORS];
+  survivors out = {.stages = s, .stage = k, .width = width_of(s, k), .before = before};
+  memcpy(before, all, sizeof *all * *count);
+  for (; out.from < *count; out.from++) {
+    const float *rest = before[out.from].rest, square = square_of(rest, s->dim);
+    out.square = square - MARGIN * (square + s->stage[k].most);
+    if (words->tree)
+      qp_codeword_tree_search(words->tree, rest, keep_some, &out);
+    else
+      look_at_all(&out, words, scratch);
   }
-  /* cppcheck-suppress uninitvar ; as many are set */
-  memcpy(in, out, sizeof *in * kept);
-  *count = kept;
+  *count = out.count;
+  for (unsigned i = 0; i < out.count; i++) {
+    const candidate *c = &out.kept[i];
+    const float *value = value_of(s, k, c->code);
+    all[i].code = before[c->from].code | c->code << s->stage[k].shift;
+    for (unsigned e = 0; e < s->dim; e++) all[i].rest[e] = before[c->from].rest[e] - value[e];
+  }
 }
 
 static uint32_t search_one(const qp_stages *s, const float *target, float *scratch) {
   survivor kept[MAX_SURVIVORS] = {{.code = 0}};
-  unsigned count = 1;
+  unsigned count = 1, last = s->count - 1;
   for (unsigned e = 0; e < s->dim; e++) kept[0].rest[e] = target[e] - s->base[e];
-  for (unsigned k = 0; k + 1 < s->count; k++) run_stage(s, k, kept, &count, scratch);
-  survivor best = {.sum = INFINITY};
+  for (unsigned k = 0; k < last; k++) run_stage(s, k, kept, &count, scratch);
+  float rest[MAX_SURVIVORS * QP_NEAREST_DIM];
+  uint32_t code[MAX_SURVIVORS];
+  for (unsigned i = 0; i < count; i++)
+    memcpy(rest + (size_t)i * s->dim, kept[i].rest, sizeof *rest * s->dim);
+  qp_codewords_nearest(&s->stage[last].words, count, rest, code);
+  unsigned best = 0;
+  float least = INFINITY;
   for (unsigned i = 0; i < count; i++) {
-    uint32_t code;
-    qp_codewords_nearest(&s->stage[s->count - 1].words, 1, kept[i].rest, &code);
-    const survivor now = next_of(s, s->count - 1, &kept[i], code);
-    if (now.sum < best.sum) best = now;
+    const float sum = square_between(kept[i].rest, value_of(s, last, code[i]), s->dim);
+    if (sum < least) least = sum, best = i;
   }
-  return best.code;
+  return kept[best].code | code[best] << s->stage[last].shift;
 }
 
 void qp_stages_search(const qp_stages *s, size_t n, const float *targets, float *scratch,

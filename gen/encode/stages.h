@@ -27,6 +27,7 @@ typedef struct qp_stages {
     unsigned shift, bits;
     qp_codewords words; /* [2^bits]: what the run adds */
     float *value;       /* [2^bits][dim] */
+    float most;         /* the largest square of them */
   } stage[QP_MAX_STAGES];
 } qp_stages;
 

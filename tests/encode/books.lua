@@ -14,6 +14,18 @@ both("additive", function (name, scope)
   }
 end)
 
+-- Stages, of which the larger has more entries than a small linear has vectors.
+both("stages", function (name, scope)
+  return vector {
+    name = name, dim = 8, bits = 24,
+    codebooks = { main = random_gaussian { entries = 8192, dim = 8, scope = scope },
+                  rest = random_gaussian { entries = 2048, dim = 8, seed = 2, scope = scope } },
+    decode = function (c, books)
+      return flip_sign(books.main[c & 8191], 3, c >> 12) * 0.75 + books.rest[c >> 13] * 0.5
+    end,
+  }
+end)
+
 -- A matrix times small whole numbers (GLVQ, arXiv 2510.20984).
 both("matrix", function (name, scope)
   return vector {

@@ -14,6 +14,12 @@ return {
     end,
   },
   vector {
+    name = "many", dim = 8, bits = 18,
+    codebooks = { a = random_gaussian { entries = 4096, dim = 8 },
+                  b = random_gaussian { entries = 64, dim = 8, seed = 2 } },
+    decode = function (c, books) return books.a[c & 4095] + books.b[c >> 12] * 0.5 end,
+  },
+  vector {
     name = "long-product", dim = 4, bits = 24,
     codebooks = { a = random_gaussian { entries = 4096, dim = 4 },
                   b = random_gaussian { entries = 4096, dim = 4, seed = 2 } },

@@ -81,6 +81,56 @@ Test(stages, a_beam_finds_codes_nearly_as_good_as_the_best) {
   qp_stages_free(&s);
 }
 
+/* The least sum that 16 survivors of the first stage lead to, by looking at all codes of both. */
+static float beam_of_two(const qp_stages *s, const float *target) {
+  enum { SURVIVORS = 16 };
+  const unsigned dim = s->dim, first = 1u << s->stage[0].bits, second = 1u << s->stage[1].bits;
+  float least[SURVIVORS], best = INFINITY;
+  uint32_t code[SURVIVORS] = {0};
+  for (unsigned i = 0; i < SURVIVORS; i++) least[i] = INFINITY;
+  for (uint32_t c = 0; c < first; c++) {
+    float sum = 0;
+    for (unsigned e = 0; e < dim; e++)
+      sum += powf(target[e] - s->base[e] - s->stage[0].value[(size_t)c * dim + e], 2);
+    unsigned at = SURVIVORS;
+    for (; at && sum < least[at - 1]; at--)
+      if (at < SURVIVORS) least[at] = least[at - 1], code[at] = code[at - 1];
+    if (at < SURVIVORS) least[at] = sum, code[at] = c;
+  }
+  for (unsigned i = 0; i < SURVIVORS; i++)
+    for (uint32_t c = 0; c < second; c++) {
+      float sum = 0;
+      for (unsigned e = 0; e < dim; e++)
+        sum += powf(target[e] - s->base[e] - s->stage[0].value[(size_t)code[i] * dim + e] -
+                        s->stage[1].value[(size_t)c * dim + e],
+                    2);
+      best = fminf(best, sum);
+    }
+  return best;
+}
+
+/* Its first stage has a tree. */
+Test(stages, of_many_codes_the_same_survive_as_when_all_are_looked_at) {
+  qp_stages s = stages_of("many");
+  static float x[VECTORS / 4 * 8];
+  static uint32_t code[VECTORS / 4];
+  float *scratch = malloc(sizeof *scratch * qp_stages_scratch(&s));
+  cr_assert(s.count == 2 && s.stage[0].words.tree && !s.stage[1].words.tree);
+  qp_sample_gaussian(9, VECTORS / 4 * 8, x);
+  qp_stages_search(&s, VECTORS / 4, x, scratch, code);
+  for (unsigned i = 0; i < VECTORS / 4; i++) {
+    const float *a = s.stage[0].value + (size_t)(code[i] & 4095) * 8;
+    const float *b = s.stage[1].value + (size_t)(code[i] >> 12) * 8;
+    float found = 0;
+    for (unsigned e = 0; e < 8; e++) found += powf(x[8 * i + e] - s.base[e] - a[e] - b[e], 2);
+    const float wanted = beam_of_two(&s, x + 8 * i);
+    cr_expect(fabsf(found / wanted - 1) < 1e-5F, "vector %u: %g, not %g", i, (double)found,
+              (double)wanted);
+  }
+  free(scratch);
+  qp_stages_free(&s);
+}
+
 Test(stages, codes_of_more_than_20_bits_are_coded_stage_by_stage_and_others_refused) {
   static float w[32 * 128];
   qp_encoded e;
