@@ -13,6 +13,7 @@
 */
 #include "gen/encode/nested.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -226,6 +227,7 @@ static int compare(const void *a, const void *b) {
 
 /* Levels that are equally far apart but for the rounding of a decode are so. */
 static void make_even(unsigned levels, double *value) {
+  assert(levels > 1); /* take_line: u_high > u_low */
   const double apart = (value[levels - 1] - value[0]) / (levels - 1);
   for (unsigned k = 1; k < levels; k++)
     if (fabs(value[k] - value[0] - k * apart) > apart / 64) return;

@@ -159,6 +159,7 @@ static uint32_t state_at(const qp_trellis *t, const qp_search *s, const qp_fligh
    'tell' the codes are written on the way. */
 static uint32_t walk(const qp_trellis *t, const qp_search *s, const qp_flight *f, uint32_t g,
                      unsigned begin, unsigned end, bool tell) {
+  assert(!tell || f->codes);
   for (unsigned at = end; at-- > begin;) {
     int16_t x[QP_TRELLIS_DIM];
     qp_flight_target(t, f, at, x);

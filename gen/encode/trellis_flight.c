@@ -2,6 +2,8 @@
 /* Targets and beginnings of sequences in flight. */
 #include "gen/encode/trellis_flight.h"
 
+#include <assert.h>
+
 void qp_flight_target(const qp_trellis *t, const qp_flight *f, unsigned at,
                       int16_t x[QP_TRELLIS_DIM]) {
   unsigned step = f->first + at;
@@ -13,6 +15,7 @@ void qp_flight_target(const qp_trellis *t, const qp_flight *f, unsigned at,
 void qp_flight_leave_start(const qp_trellis *t, const qp_flight *f, const int16_t *x,
                            uint16_t *least) {
   const size_t width = qp_flight_width(t);
+  assert(t->groups > 0);
   for (size_t g = 0; g < t->groups; g++) least[g] = QP_NO_PATH;
   for (uint32_t code = 0; code < t->fan; code++) {
     const uint32_t state = code << (t->window - t->step) | f->start, g = state >> t->step;

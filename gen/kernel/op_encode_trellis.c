@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The row of encode that finds codes of trellises by Viterbi's algorithm, pairs of sequences in
    16-bit sums. */
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -205,6 +206,7 @@ static placing place(const qp_kernel *k, unsigned pairs, unsigned sequences, con
   const unsigned keep = qp_choice_get(&k->choice, "keep");
   const unsigned blocks = (sequences + 2 * pairs - 1) / (2 * pairs);
   placing v = {.pairs = pairs, .grid = min_of(blocks, k->problem.sm_count)};
+  assert(v.grid > 0); /* of an architecture without a number of them it is asked for */
   while (!(v.segment = segment_of(s, keep, WORKSPACE_BYTES / slot / v.grid)) && v.grid > 1)
     v.grid--;
   if (!v.segment) return (placing){.cost = HUGE_VAL};

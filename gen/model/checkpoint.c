@@ -36,20 +36,23 @@ void qp_checkpoint_close(qp_checkpoint *c) {
 
 /* ---- Stamp: FNV-1a ---- */
 
-static uint64_t stir(uint64_t hash, const void *data, size_t bytes) {
-  const unsigned char *p = data;
-  for (size_t i = 0; i < bytes; i++) hash = (hash ^ p[i]) * 0x100000001b3u;
+static uint64_t stir(uint64_t hash, unsigned char byte) { return (hash ^ byte) * 0x100000001b3u; }
+
+/* Eight bytes, the lowest first. */
+static uint64_t stir_number(uint64_t hash, int64_t number) {
+  for (unsigned i = 0; i < 64; i += 8) hash = stir(hash, (unsigned char)((uint64_t)number >> i));
   return hash;
 }
 
 static void stir_file(qp_checkpoint *c, const char *path) {
   struct stat info;
   if (stat(path, &info) != 0) return;
-  const int64_t facts[] = {(int64_t)info.st_size, (int64_t)info.st_mtim.tv_sec,
-                           (int64_t)info.st_mtim.tv_nsec};
   const char *slash = strrchr(path, '/');
-  c->stamp = stir(c->stamp, slash ? slash + 1 : path, strlen(slash ? slash + 1 : path));
-  c->stamp = stir(c->stamp, facts, sizeof facts);
+  for (const char *name = slash ? slash + 1 : path; *name; name++)
+    c->stamp = stir(c->stamp, (unsigned char)*name);
+  c->stamp = stir_number(c->stamp, (int64_t)info.st_size);
+  c->stamp = stir_number(c->stamp, (int64_t)info.st_mtim.tv_sec);
+  c->stamp = stir_number(c->stamp, (int64_t)info.st_mtim.tv_nsec);
 }
 
 /* ---- Tensors ---- */

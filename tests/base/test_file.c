@@ -4,8 +4,11 @@
 #include "gen/base/file.h"
 
 #include <criterion/criterion.h>
+#include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -86,4 +89,36 @@ Test(file, that_was_left_half_written_goes_when_it_is_written_again) {
   for (size_t i = 0; i < sizeof stay / sizeof *stay; i++)
     cr_expect_eq(access(in_folder(stay[i]), F_OK), 0, "%s", stay[i]);
   close(held);
+}
+
+static unsigned files_in(const char *name) {
+  unsigned n = 0;
+  DIR *d = opendir(in_folder(name));
+  for (const struct dirent *e; d && (e = readdir(d));) n += *e->d_name != '.';
+  if (d) closedir(d);
+  return n;
+}
+
+/* As on a full disk: some of the bytes are taken, and then no more. */
+Test(file, that_cannot_be_written_whole_stays_as_it_was_and_leaves_nothing) {
+  static char many[1 << 16];
+  struct rlimit limit, few;
+  char *text = NULL;
+  size_t bytes = 0;
+  memset(many, 'b', sizeof many);
+  write_file("a/b.txt", "before");
+  signal(SIGXFSZ, SIG_IGN);
+  cr_assert_eq(getrlimit(RLIMIT_FSIZE, &limit), 0);
+  few = limit;
+  few.rlim_cur = sizeof many / 2;
+  cr_assert_eq(setrlimit(RLIMIT_FSIZE, &few), 0);
+  const qp_status safely = qp_file_write(in_folder("a/b.txt"), many, sizeof many, &error);
+  const qp_status unsafely = qp_file_write_unsafely(in_folder("a/b.txt"), many, sizeof many, NULL);
+  cr_assert_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  cr_expect(safely == QP_E_IO && unsafely == QP_E_IO);
+  cr_expect(says("a/b.txt: cannot be written: File too large"), "%s", error.text);
+  cr_expect_eq(files_in("a"), 1);
+  cr_assert_eq(qp_file_read(in_folder("a/b.txt"), 100, &text, &bytes, &error), QP_OK);
+  cr_expect_str_eq(text, "before");
+  free(text);
 }
