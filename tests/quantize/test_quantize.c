@@ -394,6 +394,24 @@ static void change_down(size_t first, size_t count, float factor) {
   change("model.layers.1.mlp.down_proj.weight", first, count, factor);
 }
 
+/* What changes a code, a scale, or where one lies. */
+Test(quantize, another_option_or_another_weight_makes_it_another_run) {
+  static const char *const other[] = {"--seed 2",  "--no-rotation", "--input-scale 0.9",
+                                      "--beam 64", "--keep o_proj", "--blocks 1",
+                                      "--lm-head"};
+  char options[128];
+  cr_assert_eq(quantize("--quantizer nuq-4", "out"), 0, "%s", answer);
+  for (size_t i = 0; i < sizeof other / sizeof *other; i++) {
+    snprintf(options, sizeof options, "--quantizer nuq-4 %s", other[i]);
+    cr_expect_eq(quantize(options, "out"), 2, "%s", other[i]);
+    cr_expect(strstr(answer, "another run"), "%s: %s", other[i], answer);
+  }
+  cr_assert_eq(quantize("--quantizer nuq-4 --threads 1", "out"), 0, "%s", answer);
+  change_down(0, 1, 2);
+  cr_expect_eq(quantize("--quantizer nuq-4", "out"), 2);
+  cr_expect(strstr(answer, "another run"), "%s", answer);
+}
+
 Test(quantize, a_weight_that_is_no_number_is_named_before_work) {
   change_down(1 * MIDDLE + 13, 1, NAN);
   cr_assert_eq(quantize("--quantizer nuq-4", "out"), 2);

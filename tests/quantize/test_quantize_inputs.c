@@ -644,6 +644,25 @@ static double reported_damping(const char *out) {
   return v;
 }
 
+Test(quantize_inputs, another_hessian_or_damping_makes_it_another_run) {
+  static const char *const other[] = {"", "--hessian '%s'", "--hessian '%s' --damping 0.25"};
+  char options[600], wanted[512];
+  make_family(&families[0], QP_TENSOR_F32, "in");
+  write_hessian(path("h/model.layers.0.mlp.up_proj.safetensors"), &families[0].linear[4], 1);
+  snprintf(options, sizeof options, "--quantizer nuq-3 --hessian '%s'", path("h"));
+  cr_assert_eq(quantize(options, "out"), 0, "%s", answer);
+  cr_assert_eq(quantize(options, "out"), 0, "%s", answer);
+  skew = 1e-5F; /* the same file, of other bytes */
+  write_hessian(path("h/model.layers.0.mlp.up_proj.safetensors"), &families[0].linear[4], 1);
+  for (size_t i = 0; i < sizeof other / sizeof *other; i++) {
+    snprintf(wanted, sizeof wanted, other[i], path("h"));
+    snprintf(options, sizeof options, "--quantizer nuq-3 %s", wanted);
+    cr_expect_eq(quantize(options, "out"), 2, "%s", options);
+    cr_expect(strstr(answer, "another run"), "%s: %s", options, answer);
+  }
+  skew = 0;
+}
+
 Test(quantize_inputs, a_hessian_is_damped_as_much_as_is_asked_for) {
   char options[512];
   make_family(&families[0], QP_TENSOR_F32, "in");
