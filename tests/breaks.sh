@@ -69,7 +69,11 @@ sparse="outliers-3.4 squeezellm-3"
 tensor="--family gemm_tensor" cuda="--family gemm_cuda"
 dequant="--family dequant" gather="--family gather" rotate="--family rotate"
 norm="--family rotate_norm" glu="--family rotate_glu" pairs="--family gemm_glu_tensor"
-owned="fine-3" # of it, blocks with row groups of their own
+# Of one of the two, for half the compiler's time: several blocks share the row groups of three
+# segments; W^ of more than a unit; blocks with row groups of their own.
+several="fine-3 --no-pairs --batch 2 --type f16"
+decoded="fine-3 --family dequant --no-pairs --shape 32x1056"
+owned="fine-3 --no-pairs --batch 3 --type f16"
 atomic="fine-3 tcq-1.75 --type bf16" # of these two, sums by atomic adds
 
 # What is not broken passes: all of it in the tests named check_shipped and check_quick.
@@ -78,45 +82,45 @@ check $chained $tensor --few && echo "ok   nothing broken passes" || fault "noth
 gemm=templates/gemm.cuh.in units=templates/gemm_units.cuh.in sums=templates/gemm_sums.cuh.in
 weights=templates/weights.cuh.in
 broken "a ring that is not refilled" $units \
-  'ahead.fetch(ring[s], p, next, s, lane, policy);' '' $chained $tensor
+  'ahead.fetch(ring[s], p, next, s, lane, policy);' '' $several $tensor
 broken "a ring refilled once too few" $units \
-  'if (next < n) ahead' 'if (next + 1 < n) ahead' $chained $cuda
-broken "a row group that is not left" $units '    row_group++;' '' $chained $tensor
+  'if (next < n) ahead' 'if (next + 1 < n) ahead' $several $cuda
+broken "a row group that is not left" $units '    row_group++;' '' $several $tensor
 broken "X not begun anew with a row group" $units \
-  'x_end = from.x + (STAGES - s - 1) * X_UNIT;' '' $chained $tensor
+  'x_end = from.x + (STAGES - s - 1) * X_UNIT;' '' $several $tensor
 broken "pointers that do not run on" $units \
-  ', ahead.advance()) {' ') {' $chained $cuda
+  ', ahead.advance()) {' ') {' $several $cuda
 broken "fields' pointers that do not run on" $units \
   'W::template advance<UNIT>(fields, STAGES * UNIT);' '' $chained $tensor
 broken "a unit's fields not taken by its later superblocks" $units \
   'w.take_fields(unit.run[0]);' '{}' int4-g128 int4-g128-bf16 $tensor
 broken "a row group's end seen a unit late" $units \
-  '(int)done < event' '(int)done <= event' $chained $tensor
+  '(int)done < event' '(int)done <= event' $several $tensor
 broken "sums kept from row group to row group" $units \
-  $'sums.clear();\n        now.' 'now.' $chained $cuda
+  $'sums.clear();\n        now.' 'now.' $several $cuda
 broken "a carry not handed from unit to unit" $units \
-  'carry = w.word[L::WORDS_READ - 1];' '' $chained $tensor
+  'carry = w.word[L::WORDS_READ - 1];' '' $several $tensor
 broken "no carry where a warp begins" $units \
-  '? ring[0].run[0].carry :' '? 0 :' $chained $tensor
+  '? ring[0].run[0].carry :' '? 0 :' $several $tensor
 broken "no carry where a row group begins" $units \
-  'carry = ring[(s + 1) % STAGES].run[0].carry;' ';' $chained $cuda
+  'carry = ring[(s + 1) % STAGES].run[0].carry;' ';' $several $cuda
 broken "a carry not fetched where a row group begins" $units \
-  'if (W::CHAINED) {' 'if (W::CHAINED && unit == 0) {' $chained $tensor
+  'if (W::CHAINED) {' 'if (W::CHAINED && unit == 0) {' $several $tensor
 broken "a circle closed at the wrong end" $units \
-  '(sb == 0 ? p.total : sb) - 1' '(sb == 0 ? 1 : sb) - 1' $chained $tensor
+  '(sb == 0 ? p.total : sb) - 1' '(sb == 0 ? 1 : sb) - 1' $several $tensor
 broken "a slab's circle closed within the slab" $units \
   '(sb == 0 ? p.total : sb) - 1' '(unit == begin ? p.total : sb) - 1' $chained $cuda
 broken "the last warp of a row group one too early" $sums \
-  '(rg + 1) * units - 1' '(rg + 1) * units - 2' $chained $tensor
-broken "the last warp's sum left out" $gemm 'w <= end; w++' 'w < end; w++' $chained $cuda
+  '(rg + 1) * units - 1' '(rg + 1) * units - 2' $several $tensor
+broken "the last warp's sum left out" $gemm 'w <= end; w++' 'w < end; w++' $several $cuda
 broken "a counter that is not reset" $gemm \
-  'if (lane == 0) args.counters[c.counter + rg] = 0;' '' $chained $tensor
+  'if (lane == 0) args.counters[c.counter + rg] = 0;' '' $several $tensor
 broken "sums that another block may not see yet" $sums \
-  'atom.acq_rel.gpu' 'atom.relaxed.gpu' $chained $tensor
+  'atom.acq_rel.gpu' 'atom.relaxed.gpu' $several $tensor
 broken "sums of other lanes behind an arrival" $sums \
-  $'  __syncwarp();\n  if (lane == 0)\n' $'  if (lane == 0)\n' $chained $cuda
+  $'  __syncwarp();\n  if (lane == 0)\n' $'  if (lane == 0)\n' $several $cuda
 broken "sums of other blocks read by lanes that did not arrive" $sums \
-  $'  __syncwarp();\n  return before;' '  return before;' $chained $tensor
+  $'  __syncwarp();\n  return before;' '  return before;' $several $tensor
 # Read in two places, so by a macro; in the usual order of blocks one cluster ends before the next
 # begins.
 broken "two clusters that share counters" $gemm \
@@ -124,13 +128,13 @@ broken "two clusters that share counters" $gemm \
   $'#define counter segment * 0\ntemplate <class S>\n__device__ __forceinline__ void add_in_order' \
   $chained $tensor --schedule 3
 broken "two partial sums in one slot" $gemm \
-  '(p.slot + warp + rg) *' '(p.slot + warp) *' $chained $tensor
+  '(p.slot + warp + rg) *' '(p.slot + warp) *' $several $tensor
 broken "a part of a row group taken for all" $gemm 'whole = starts && ends' 'whole = ends' \
   fine-3 $tensor
 broken "the next segment entered a row group late" $sums \
-  '.row_group <= row_group) s++' '.row_group < row_group) s++' $chained $tensor
+  '.row_group <= row_group) s++' '.row_group < row_group) s++' $several $tensor
 broken "rows of the next segment's codes" $sums \
-  ': row_group - SEGMENT_ROWS[seg].row_group' ': row_group' $chained $cuda
+  ': row_group - SEGMENT_ROWS[seg].row_group' ': row_group' $several $cuda
 broken "16 bits of a state from the next byte" $weights \
   '0x4410 + 0x11 * byte' '0x4410 + 0x11 * (byte + 1)' 1mad-1 quad-1.5 $cuda
 broken "16 bits of a state from the neighbour's word" $weights \
@@ -142,12 +146,12 @@ broken "group fields of another segment's rows" $units \
 broken "a slab that begins at column 0 of X" $gemm \
   'n * args.x_stride + p.column;' 'n * args.x_stride;' $chained $tensor
 broken "a batch row's stride" $gemm \
-  'n * args.x_stride + p.column;' 'n * (args.x_stride - 8) + p.column;' $chained $tensor
+  'n * args.x_stride + p.column;' 'n * (args.x_stride - 8) + p.column;' $several $tensor
 broken "a superblock beyond a ragged unit" $units \
-  'if (RAGGED && r >= runs) break;' '' $chained $tensor
-broken "row scales of other rows" $sums 's.scale + row)' 's.scale + row / 2)' $chained $tensor
+  'if (RAGGED && r >= runs) break;' '' $several $tensor
+broken "row scales of other rows" $sums 's.scale + row)' 's.scale + row / 2)' $several $tensor
 broken "a batch row's stride in Y" $sums \
-  'n * args.stride[seg].y + row;' 'n * 16 + row;' $chained $tensor
+  'n * args.stride[seg].y + row;' 'n * 16 + row;' $several $tensor
 broken "a shared row group in the wrong place" $gemm \
   'place_of(smem, w, w == first)' 'place_of(smem, w, false)' $owned $tensor
 broken "no barrier before a block adds its sums" $gemm \
@@ -166,22 +170,22 @@ broken "a range cleared one word short" $gemm \
 broken "a range cleared by one block only" $gemm \
   'i += (unsigned long long)gridDim.x * THREADS' 'i += args.zero_words' $atomic $cuda
 
-broken "a window one bit off" $weights 'return low >> c;' 'return low >> (c + 1);' $chained $tensor
+broken "a window one bit off" $weights 'return low >> c;' 'return low >> (c + 1);' $decoded
 broken "a window over two words one bit off" $weights \
-  'word[i + 1], c)' 'word[i + 1], c + 1)' $chained $cuda
+  'word[i + 1], c)' 'word[i + 1], c + 1)' $decoded
 broken "a window moved up by a bit too few" $weights \
   'word[i + 1] << (32 - c)' 'word[i + 1] << (31 - c)' $codebook $tensor
 broken "a byte of the word's first window in each" $weights \
   ': bit % 32 / 8)' ': 0)' int4-g128 int4-g128-bf16 $tensor
 broken "words of a plane of two in the wrong place" $weights \
-  'superblock + Q * 128 + lane * 2' 'superblock + Q * 128 + lane' $chained $tensor
+  'superblock + Q * 128 + lane * 2' 'superblock + Q * 128 + lane' $decoded
 broken "the word of an odd plane in the wrong place" $weights \
   '((L::WORDS & 2) ? 64 : 0) + lane' 'lane' $split $tensor
 broken "group fields of the wrong row" $weights \
   '2 * (q / 4 % 2) + (q & 1);  // of' '2 * (q / 4 % 2);  // of' int4-g128 int4-g128-bf16 \
   $tensor
 broken "codes by row put in the wrong tiles" $weights \
-  'q / 2 % 2 * 8 + q % 2 * 2 : q]' 'q / 2 % 2 * 2 + q % 2 * 8 : q]' $chained $tensor
+  'q / 2 % 2 * 8 + q % 2 * 2 : q]' 'q / 2 % 2 * 2 + q % 2 * 8 : q]' $chained $dequant
 broken "group fields of the wrong columns" $weights \
   'c / (size ? size : 1) * 8' 'c / (2 * size) * 8' $chained $cuda
 broken "bit planes read in halves" $weights \
@@ -195,14 +199,14 @@ broken "halves of a value from two codes" $weights \
 broken "a bit of the second codes from the first" $weights \
   'top << (5 - 2 * i)' 'top << (6 - 2 * i)' $planes $cuda
 broken "a copy of the next entry" $weights \
-  'return lane * UNIT;' 'return lane * UNIT + 4;' $chained $tensor
+  'return lane * UNIT;' 'return lane * UNIT + 4;' $several $tensor
 
 broken "rows of a tile swapped" templates/sums_tensor.cuh.in \
-  '8 * (i / 2) + lane / 4, n' '8 * (i & 1) + lane / 4, n' $chained $tensor
+  '8 * (i / 2) + lane / 4, n' '8 * (i & 1) + lane / 4, n' $several $tensor
 broken "one batch row for all" templates/sums_tensor.cuh.in \
-  'min(lane / 4, BATCH - 1)' '0' $chained $tensor
+  'min(lane / 4, BATCH - 1)' '0' $several $tensor
 broken "half of a row's lanes left out" templates/sums_cuda.cuh.in \
-  'c[n][i], 2)' 'c[n][i], 1)' $chained $cuda
+  'c[n][i], 2)' 'c[n][i], 1)' $several $cuda
 broken "sparse entries added by each warp" $units \
   'if (starts) add_sparse' 'add_sparse' $sparse $tensor
 broken "sparse entries of another slab's columns" templates/sums_cuda.cuh.in \
@@ -210,13 +214,13 @@ broken "sparse entries of another slab's columns" templates/sums_cuda.cuh.in \
 broken "sparse entries of W^ in the column before" templates/dequant.cu.in \
   'in & 1 ? 0 : v' 'in & 1 ? v : 0' $sparse $dequant
 broken "columns of W^ swapped" templates/dequant.cu.in \
-  'a[q + 2], a[q + 8]' 'a[q + 8], a[q + 2]' $chained $dequant
+  'a[q + 2], a[q + 8]' 'a[q + 8], a[q + 2]' $decoded
 broken "superblocks of W^ passed over" templates/dequant.cu.in \
   'next = u + STAGES * step' 'next = u + STAGES * step + 1' $chained $dequant
 broken "a circle of W^ closed at the wrong end" templates/dequant.cu.in \
-  '(sb == 0 ? p.superblocks : sb)' '(sb == 0 ? 1 : sb)' $chained $dequant
+  '(sb == 0 ? p.superblocks : sb)' '(sb == 0 ? 1 : sb)' $decoded
 broken "columns behind W^'s last" templates/dequant.cu.in \
-  ' || column >= p.columns' '' $chained $dequant
+  ' || column >= p.columns' '' $decoded
 experts=templates/experts.cuh.in
 stacks="fine-3 int4-g128 --family experts_tensor" halves="tcq-1.75 --family experts_tensor"
 broken "another expert's weights" $experts \
@@ -277,9 +281,9 @@ broken "a stream's end that is not its beginning" templates/weight.cuh.in \
 broken "signs of a base order one row off" templates/rotation.cuh.in \
   'low << (31 - r % 32)' 'low << (30 - r % 32)' tcq-2 $rotate
 broken "the order of columns" templates/rotation.cuh.in \
-  'order[i / 2] >> (16 * (i & 1))' 'order[i / 2] >> (16 * (~i & 1))' tcq-2 $rotate
+  'order[i / 2] >> (16 * (i & 1))' 'order[i / 2] >> (16 * (~i & 1))' tcq-2 $rotate --few
 broken "the scales of columns" templates/rotation.cuh.in \
-  'float_of_half(scale[i / 2]' 'float_of_half(order[i / 2]' tcq-2 $rotate
+  'float_of_half(scale[i / 2]' 'float_of_half(order[i / 2]' tcq-2 $rotate --few
 broken "a rotation's sign word" templates/rows.cuh.in \
   'signs + chunk / 4' 'signs + chunk / 8' tcq-2 $rotate
 broken "a rotation's next row" templates/rotate.cu.in \
@@ -329,7 +333,8 @@ broken "what is left of a value in the wrong half" templates/rotation_tensor.cuh
 broken "an input overwritten that other blocks read" templates/rotate_glu_tensor.cu.in \
   'args.y == args.gate || args.y == args.up' 'false' tcq-2 --family rotate_glu_tensor
 broken "a row in its own place by several blocks" templates/rotate_tensor.cu.in \
-  'args.x == args.y' 'false' tcq-2 --family rotate_tensor
+  'args.x == args.y' 'false' tcq-2 --family rotate_tensor --op rotate \
+  --shape 1x14336
 broken "h written by every block" templates/rotate_norm_tensor.cu.in \
   'if (first) row.own = false;' 'if (!first) row.own = false;' tcq-2 --family rotate_norm_tensor
 broken "sums that are overwritten before they are stored" templates/rotation_tensor.cuh.in \
@@ -374,9 +379,9 @@ broken "gpt-oss's up without its 1" templates/rotate_glu.cuh.in \
 broken "fp16 sums that subtract" templates/prelude.cuh.in \
   'add.rn.f16x2' 'sub.rn.f16x2' $planes $tensor
 broken "a sign from the wrong bit of the hash" lua/quantizers/tcq.lua \
-  'h >> 15 & 1' 'h >> 14 & 1' tcq-1.75 $rotate
+  'h >> 15 & 1' 'h >> 14 & 1' tcq-1.75 --op combine --few
 broken "a constant of a computed code" lua/quantizers/trellis1.lua \
-  '34038481' '34038483' 1mad-1 $rotate
+  '34038481' '34038483' 1mad-1 --op combine --few
 
 # Codes that are searched by a kernel: codewords of rows.
 broken "another row's codewords" templates/encode_codes.cu.in \
