@@ -242,8 +242,10 @@ static bool in_order(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, uint64_t
                                : qp_sim_chain_read(w, o, lane, offset, bytes)))
     return false;
   if (!launch->order) return true;
+  uint64_t all[QP_SIM_LANES];
+  all[lane] = offset;
   if (!(write ? qp_sim_order_write(w, o, lane, offset, bytes, strong)
-              : qp_sim_order_read(w, o, lane, offset, bytes)))
+              : qp_sim_order_reads(w, o, 1u << lane, all, bytes)))
     return false;
   if (strong) qp_sim_order_meet(w, o, lane, offset);
   return w->event != QP_SIM_FAULT;
@@ -270,6 +272,71 @@ const uint8_t *qp_sim_read(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, un
     }
   }
   return v.data;
+}
+
+/* Put plain reads of global memory, which are allowed, into the order of the launch. */
+static bool reads_in_order(qp_sim_warp *w, const qp_sim_op *o, uint32_t lanes,
+                           const uint64_t *offset, unsigned bytes) {
+  const qp_sim_launch *launch = w->block->launch;
+  launch->count->global_read_bytes += (uint64_t)bytes * (unsigned)__builtin_popcount(lanes);
+  return !launch->order || qp_sim_order_reads(w, o, lanes, offset, bytes);
+}
+
+/* Read by the lanes of 'mask', most of which find nothing but good bytes of global memory: they are
+   looked at together, any other by itself, in the order of lanes. */
+static bool read_global(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, uint64_t *address,
+                        unsigned bytes, const uint8_t **at) {
+  const qp_sim_arena *arena = w->block->launch->arena;
+  uint32_t good = 0;
+  QP_SIM_LOOP(mask, l) {
+    const uint64_t offset = address[l] - QP_SIM_ARENA_BASE;
+    if (!(offset & (bytes - 1)) && offset < QP_SIM_ARENA_BYTES &&
+        bytes <= QP_SIM_ARENA_BYTES - offset &&
+        qp_sim_shadow_ok(arena->shadow + offset, bytes, QP_SIM_READ_BITS, QP_SIM_READ_GOOD)) {
+      at[l] = arena->data + offset;
+      address[l] = offset;
+      good |= 1u << l;
+      continue;
+    }
+    if (good && !reads_in_order(w, o, good, address, bytes)) return false;
+    good = 0;
+    if (!(at[l] = qp_sim_read(w, o, l, o->space, address[l], bytes))) return false;
+  }
+  return !good || reads_in_order(w, o, good, address, bytes);
+}
+
+/* The same of shared memory. */
+static bool read_shared(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, const uint64_t *address,
+                        unsigned bytes, const uint8_t **at) {
+  const qp_sim_block *b = w->block;
+  const uint64_t limit = b->shared_bytes;
+  const bool races = b->launch->switches.races;
+  QP_SIM_LOOP(mask, l) {
+    const uint64_t offset = address[l];
+    if (offset & (bytes - 1) || offset >= limit || bytes > limit - offset ||
+        !qp_sim_shadow_ok(b->shared_shadow + offset, bytes, QP_SIM_READ_BITS, QP_SIM_READ_GOOD)) {
+      if (!(at[l] = qp_sim_read(w, o, l, o->space, offset, bytes))) return false;
+      continue;
+    }
+    at[l] = b->shared + offset;
+    b->launch->count->shared_read_bytes += bytes;
+    if (!races) continue;
+    touch_reads(w, o, l, (uint32_t)offset, bytes, false);
+    if (w->event == QP_SIM_FAULT) return false;
+  }
+  return true;
+}
+
+bool qp_sim_read_lanes(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, uint64_t *address,
+                       unsigned bytes, const uint8_t **at) {
+  const bool strong = o->mode & QP_SIM_STRONG;
+  if (o->space == QP_SIM_GLOBAL && !strong && !w->block->launch->chain)
+    return read_global(w, o, mask, address, bytes, at);
+  if (o->space == QP_SIM_SHARED && !strong) return read_shared(w, o, mask, address, bytes, at);
+  QP_SIM_LOOP(mask, l) {
+    if (!(at[l] = qp_sim_read(w, o, l, o->space, address[l], bytes))) return false;
+  }
+  return true;
 }
 
 static uint8_t *write_common(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, unsigned space,

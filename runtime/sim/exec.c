@@ -63,7 +63,8 @@ static uint32_t choose_group(const qp_sim_warp *w, uint32_t *stop) {
 
 static void count_op(qp_sim_counters *c, const qp_sim_op *o, uint32_t mask) {
   c->warp_instructions[o->kind]++;
-  c->thread_instructions[o->kind] += (unsigned)__builtin_popcount(mask);
+  c->thread_instructions[o->kind] +=
+      mask == UINT32_MAX ? QP_SIM_LANES : (unsigned)__builtin_popcount(mask);
 }
 
 /* Run one group until it splits, waits, ends, meets another group or has used 'budget'. */

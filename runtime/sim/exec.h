@@ -230,6 +230,10 @@ static inline unsigned qp_sim_lane(uint32_t mask) { return (unsigned)__builtin_c
 
 const uint8_t *qp_sim_read(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, unsigned space,
                            uint64_t address, unsigned bytes);
+/* Read by each lane of 'mask': at[lane] becomes what lies at address[lane], which is overwritten.
+   False: a fault. */
+bool qp_sim_read_lanes(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, uint64_t *address,
+                       unsigned bytes, const uint8_t **at);
 uint8_t *qp_sim_write(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, unsigned space,
                       uint64_t address, unsigned bytes);
 /* Read and write at once, as one atomic access. */

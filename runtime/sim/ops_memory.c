@@ -65,19 +65,26 @@ static void count_banks(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, const
   if (lanes) qp_sim_count_banks(w, lanes, addresses, bytes);
 }
 
+static bool read_lanes(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, const uint32_t *base,
+                       unsigned bytes, const uint8_t **at) {
+  uint64_t address[QP_SIM_LANES];
+  QP_SIM_LOOP(mask, l) address[l] = address_of(o, base, l);
+  return qp_sim_read_lanes(w, o, mask, address, bytes, at);
+}
+
 /* Load n elements of any type. */
 static void ld_any(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask) {
   const unsigned size = qp_sim_type_bytes(o->type), n = o->n;
   const int32_t *list = qp_sim_ext(w, o);
   const uint32_t *base = qp_sim_reg(w, o->r[1]);
   const bool half_register = size <= 2 && !(o->sub & 1);
+  const uint8_t *at[QP_SIM_LANES];
   count_banks(w, o, mask, base, size * n);
+  if (!read_lanes(w, o, mask, base, size * n, at)) return;
   QP_SIM_LOOP(mask, l) {
-    const uint8_t *p = qp_sim_read(w, o, l, o->space, address_of(o, base, l), size * n);
-    if (!p) return;
     for (unsigned i = 0; i < n; i++) {
       uint32_t *d = qp_sim_reg(w, list[i]);
-      const uint64_t v = load_element(p + size * i, o->type);
+      const uint64_t v = load_element(at[l] + size * i, o->type);
       if (o->sub2 & WIDE_DATA)
         ((qp_sim_u64 *)d)[l] = v;
       else
@@ -91,13 +98,12 @@ static void ld_words(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask) {
   const unsigned n = o->n;
   const int32_t *list = qp_sim_ext(w, o);
   const uint32_t *base = qp_sim_reg(w, o->r[1]);
-  uint32_t *d[4];
-  for (unsigned i = 0; i < n; i++) d[i] = qp_sim_reg(w, list[i]);
+  const uint8_t *at[QP_SIM_LANES];
   count_banks(w, o, mask, base, 4 * n);
-  QP_SIM_LOOP(mask, l) {
-    const uint8_t *p = qp_sim_read(w, o, l, o->space, address_of(o, base, l), 4 * n);
-    if (!p) return;
-    for (unsigned i = 0; i < n; i++) memcpy(d[i] + l, p + 4 * i, 4);
+  if (!read_lanes(w, o, mask, base, 4 * n, at)) return;
+  for (unsigned i = 0; i < n; i++) {
+    uint32_t *d = qp_sim_reg(w, list[i]);
+    QP_SIM_LOOP(mask, l) memcpy(d + l, at[l] + 4 * i, 4);
   }
 }
 

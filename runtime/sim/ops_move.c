@@ -98,6 +98,11 @@ void qp_sim_do_unpack(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask) {
   }
 }
 
+#define EIGHT_BITS(n)                                                                              \
+  1u << (n), 2u << (n), 4u << (n), 8u << (n), 16u << (n), 32u << (n), 64u << (n), 128u << (n)
+static const uint32_t lane_bit[QP_SIM_LANES] = {EIGHT_BITS(0), EIGHT_BITS(8), EIGHT_BITS(16),
+                                                EIGHT_BITS(24)};
+
 #define COMPARE(x, y)                                                                              \
   switch (o->sub) {                                                                                \
   case QP_SIM_EQ: TEST(x == y)                                                                     \
@@ -107,8 +112,9 @@ void qp_sim_do_unpack(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask) {
   case QP_SIM_GT: TEST(x > y)                                                                      \
   default: TEST(x >= y)                                                                            \
   }
+/* All lanes are compared, which compilers do several at a time. */
 #define TEST(expr)                                                                                 \
-  QP_SIM_LOOP(mask, l) bits |= (uint32_t)(expr) << l;                                              \
+  for (unsigned l = 0; l < QP_SIM_LANES; l++) bits |= (expr) ? lane_bit[l] : 0;                    \
   break;
 #define COMPARE_TYPE(name, STORE, T)                                                               \
   static uint32_t compare_##name(const qp_sim_warp *w, const qp_sim_op *o, uint32_t mask,          \
@@ -116,7 +122,7 @@ void qp_sim_do_unpack(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask) {
     const STORE *a = (const STORE *)qp_sim_reg(w, ra), *b = (const STORE *)qp_sim_reg(w, rb);      \
     uint32_t bits = 0;                                                                             \
     COMPARE((T)a[l], (T)b[l])                                                                      \
-    return bits;                                                                                   \
+    return bits & mask;                                                                            \
   }
 COMPARE_TYPE(u16, uint32_t, uint16_t)
 COMPARE_TYPE(s16, uint32_t, int16_t)

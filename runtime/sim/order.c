@@ -206,14 +206,13 @@ static uint8_t bytes_of(uint64_t offset, unsigned bytes) {
   return (uint8_t)(bytes >= 4 ? 15u : ((1u << bytes) - 1) << (offset & 3));
 }
 
-bool qp_sim_order_read(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, uint64_t offset,
-                       unsigned bytes) {
-  page *p = page_at(w->block->launch->order, offset);
-  touches *reads = p ? begin_touches(&p->reads, &p->was_read) : NULL;
-  if (!reads) return no_memory(w, o, lane);
+/* Note one lane's read of a page whose touches by reads have begun. */
+static inline bool note_read(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, const page *p,
+                             uint64_t offset, unsigned bytes) {
   const uint32_t first = (uint32_t)(offset % 4096 / 4), own = me(w, lane);
   const uint8_t part = bytes_of(offset, bytes);
   const bool strong = o->mode & QP_SIM_STRONG, cached = o->mode & QP_SIM_NC;
+  touches *reads = p->reads;
   for (uint32_t i = first; i < first + (bytes + 3) / 4; i++) {
     if (p->written) {
       const touches *t = p->writes;
@@ -231,6 +230,19 @@ bool qp_sim_order_read(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, uint64
     reads->clock[i] = w->clock;
     reads->what[i] = (uint8_t)(part | (cached || (before & NON_COHERENT) ? NON_COHERENT : 0) |
                                (others ? BLOCKS : 0));
+  }
+  return true;
+}
+
+bool qp_sim_order_reads(qp_sim_warp *w, const qp_sim_op *o, uint32_t lanes, const uint64_t *offset,
+                        unsigned bytes) {
+  page *p = NULL;
+  QP_SIM_LOOP(lanes, lane) {
+    if (!p || offset[lane] / 4096 != p->number) {
+      p = page_at(w->block->launch->order, offset[lane]);
+      if (!p || !begin_touches(&p->reads, &p->was_read)) return no_memory(w, o, lane);
+    }
+    if (!note_read(w, o, lane, p, offset[lane], bytes)) return false;
   }
   return true;
 }

@@ -37,10 +37,10 @@ typedef struct qp_sim_order qp_sim_order; /* the order of a device; its memory i
 qp_status qp_sim_order_begin(qp_sim_order **order, qp_sim_launch *launch, qp_error *err);
 void qp_sim_order_close(qp_sim_order *order);
 
-/* Note that a lane reads or writes global memory at an offset in the arena; false means that this
-   is a fault. */
-bool qp_sim_order_read(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, uint64_t offset,
-                       unsigned bytes);
+/* Note that each of these lanes reads global memory, at offset[lane] in the arena, or that one
+   writes it; false means that this is a fault. */
+bool qp_sim_order_reads(qp_sim_warp *w, const qp_sim_op *o, uint32_t lanes, const uint64_t *offset,
+                        unsigned bytes);
 bool qp_sim_order_write(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, uint64_t offset,
                         unsigned bytes, bool strong);
 
