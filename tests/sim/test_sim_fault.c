@@ -30,6 +30,8 @@ Test(sim_fault, misaligned_accesses_are_found) {
             "16 bytes", NULL);
   kit_fault(SHARED, "mov.u32 %r1, buf; st.shared.u64 [%r1+4], %d0;", 1, QP_E_DEVICE, "misaligned",
             "shared", NULL);
+  kit_fault(SHARED, "mov.u32 %r1, buf; st.shared.u64 [%r1], %d0; ld.shared.u32 %r2, [%r1+2];", 1,
+            QP_E_DEVICE, "misaligned", "shared", NULL);
 }
 
 Test(sim_fault, reads_of_what_nothing_wrote_are_found) {
@@ -77,6 +79,14 @@ Test(sim_fault, races_in_shared_memory_are_found) {
       "mov.u32 %r9, buf; add.s32 %r3, %r9, %r0; cvt.u16.u32 %h1, %r0;\n"
       "st.shared.u8 [%r3], %h1; bar.sync 0; ld.shared.u8 %h2, [%r3]; st.shared.u8 [%r3], %h2;",
       64, QP_OK, NULL);
+  /* nor do volatile accesses, but with what is none */
+#define BEGUN                                                                                      \
+  "mov.u32 %r9, buf; setp.eq.u32 %p1, %r0, 0; @%p1 st.shared.u32 [%r9], 0; bar.sync 0;\n"
+  kit_fault(SHARED,
+            BEGUN "@%p1 st.volatile.shared.u32 [%r9], 1; ld.volatile.shared.u32 %r1, [%r9];", 64,
+            QP_OK, NULL);
+  kit_fault(SHARED, BEGUN "@%p1 st.volatile.shared.u32 [%r9], 1; ld.shared.u32 %r1, [%r9];", 64,
+            QP_E_DEVICE, "race", NULL);
   kit_fault(SHARED,
             "mov.u32 %r9, buf; setp.eq.u32 %p1, %r0, 0; @%p1 st.shared.u32 [%r9], 0; bar.sync 0;\n"
             "atom.shared.add.u32 %r1, [%r9], 1; red.shared.add.u32 [%r9], 1;",

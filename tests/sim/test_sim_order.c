@@ -127,6 +127,50 @@ Test(sim_order, what_is_read_past_coherence_is_not_written) {
   fine("ld.global.nc.u32 %r1, [%d0]; st.global.u32 [%d2], %r1;", 1, 32);
 }
 
+/* One block writes and releases, the other reads what it has acquired. */
+#define HANDED(release, acquire)                                                                   \
+  "setp.eq.u32 %p1, %r9, 0; @!%p1 bra WAIT; mov.u32 %r2, 1; st.global.u32 [%d1+128], %r2;\n"       \
+  "st." release ".global.u32 [%d1], %r2; bra END;\n"                                               \
+  "WAIT: ld." acquire ".global.u32 %r2, [%d1]; setp.eq.u32 %p2, %r2, 0; @%p2 bra WAIT;\n"          \
+  "ld.global.u32 %r3, [%d1+128];\n END:"
+
+Test(sim_order, loads_acquire_what_stores_release) {
+  fine(HANDED("release.gpu", "acquire.gpu"), 2, 1);
+  found(HANDED("release.gpu", "relaxed.gpu"), 2, 1, "reads");
+  found(HANDED("relaxed.gpu", "acquire.gpu"), 2, 1, "reads");
+}
+
+/* Lanes 128 bytes apart, whose words are not all of one page; then another warp writes one. */
+#define APART(written)                                                                             \
+  "mul.wide.u32 %d3, %r0, 128; add.s64 %d3, %d1, %d3; setp.lt.u32 %p1, %r0, 32;\n"                 \
+  "@%p1 ld.global.u32 %r2, [%d3]; setp.eq.u32 %p2, %r0, 32; @%p2 st.global.u32 [%d1+" written      \
+  "], %r0;"
+
+Test(sim_order, each_lane_of_a_load_is_ordered) {
+  found(APART("0"), 1, 64, "global address");
+  found(APART("2048"), 1, 64, "global address");
+  found(APART("3968"), 1, 64, "global address");
+  fine(APART("3972"), 1, 64);
+}
+
+Test(sim_order, lanes_before_one_that_reads_what_nothing_wrote_are_ordered) {
+  kit k;
+  const uint32_t in[4] = {0};
+  kit_open(&k, "sim:sm_90");
+  kit_buffers(&k, in, sizeof in, 256);
+  cr_assert_eq(qp_device_alloc(k.dev, 256, &k.out, &k.err), QP_OK);
+  cr_assert_eq(qp_device_fill(k.dev, k.out, 0, 16, &k.err), QP_OK); /* of its first four words */
+  qp_sim_switches s;
+  cr_assert_eq(qp_sim_switches_get(k.dev, &s, &k.err), QP_OK);
+  s.uninitialised = false;
+  cr_assert_eq(qp_sim_switches_set(k.dev, &s, &k.err), QP_OK);
+  const char *body = "setp.lt.u32 %p1, %r0, 32; @%p1 ld.global.u32 %r2, [%d2];\n"
+                     "setp.eq.u32 %p2, %r0, 32; @%p2 st.global.u32 [%d1+4], %r0;";
+  cr_assert_eq(kit_run(&k, "", body, 1, 64, 0), QP_E_DEVICE);
+  cr_expect(strstr(k.err.text, "race: "), "%s", k.err.text);
+  kit_close(&k);
+}
+
 Test(sim_order, launches_come_one_after_the_other) {
   kit k;
   const uint32_t in[4] = {0};
