@@ -234,12 +234,13 @@ if(NOT QPAL_SANITIZE AND NOT QPAL_ANALYZE)
   endif()
 endif()
 
-# The rooms of the house: who may include whom.
+# The rooms of the house: who may include whom; presets; what divides a time over fuzz targets.
 add_test(NAME includes COMMAND ${PROJECT_SOURCE_DIR}/tests/includes/run)
 add_test(NAME lengths COMMAND ${PROJECT_SOURCE_DIR}/tests/includes/lengths)
 add_test(NAME includes_breaks COMMAND ${PROJECT_SOURCE_DIR}/tests/includes/breaks)
 add_test(NAME presets COMMAND ${PROJECT_SOURCE_DIR}/tests/presets)
-set_tests_properties(includes lengths includes_breaks presets PROPERTIES LABELS text)
+add_test(NAME fuzz_all COMMAND ${PROJECT_SOURCE_DIR}/tests/fuzz/fakes)
+set_tests_properties(includes lengths includes_breaks presets fuzz_all PROPERTIES LABELS text)
 
 # Tuning in shards, also on a cluster where Slurm is installed.
 if(TARGET qpal AND NOT QPAL_ANALYZE)
