@@ -39,7 +39,11 @@ void qp_slot_limit(qp_slot *s, double limit_s) {
 }
 
 qp_slot_pace qp_slot_look(qp_slot *s) {
-  const double now = qp_worker_clock(), used = qp_process_seconds(s->pid) - s->time.began;
+  return qp_slot_judge(s, qp_worker_clock(), qp_process_seconds(s->pid));
+}
+
+qp_slot_pace qp_slot_judge(qp_slot *s, double now, double seconds) {
+  const double used = seconds - s->time.began;
   if (now < s->time.next) return QP_SLOT_GOES_ON;
   if (used >= s->limit_s) return QP_SLOT_SPENT;
   if (used - s->time.used >= some_s) {

@@ -48,6 +48,8 @@ void qp_slot_limit(qp_slot *s, double limit_s);
 /* Say whether the process goes on, has spent its time, or stands still. */
 typedef enum qp_slot_pace { QP_SLOT_GOES_ON, QP_SLOT_SPENT, QP_SLOT_STANDS } qp_slot_pace;
 qp_slot_pace qp_slot_look(qp_slot *s);
+/* The same where the clock is at 'now' and the process has used 'seconds' of a processor. */
+qp_slot_pace qp_slot_judge(qp_slot *s, double now, double seconds);
 
 /* Make the request of an item; false for want of memory. */
 bool qp_slot_request(qp_slot *s, const qp_item *it);
