@@ -98,6 +98,26 @@ class Plugin(unittest.TestCase):
             with self.assertRaisesRegex(FileNotFoundError, "qpal export"):
                 transformers.AutoModelForCausalLM.from_pretrained(alone)
 
+    def test_what_was_changed_is_refused_where_that_is_asked_for(self):
+        qpal.transformers.use(verify=True)
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                shutil.copytree(os.path.join(CIRCLE, "library"), os.path.join(folder, "library"))
+                changed = shutil.copytree(PACKED, os.path.join(folder, "changed"))
+                weights = next(f for f in os.listdir(changed) if f.endswith(".safetensors"))
+                with open(os.path.join(changed, weights), "r+b") as f:
+                    f.seek(-100, 2)
+                    byte = f.read(1)
+                    f.seek(-100, 2)
+                    f.write(bytes([byte[0] ^ 1]))
+                for cpu in ("decode", "simulator"):
+                    qpal.transformers.use(cpu=cpu)
+                    with self.assertRaisesRegex((RuntimeError, qpal.Error), "checksum"):
+                        transformers.AutoModelForCausalLM.from_pretrained(changed)
+                transformers.AutoModelForCausalLM.from_pretrained(PACKED)
+        finally:
+            qpal.transformers.use(verify=False)
+
     def test_a_folder_of_a_later_format_is_refused(self):
         with tempfile.TemporaryDirectory() as folder:
             later = shutil.copytree(PACKED, os.path.join(folder, "later"))

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* qpal quantize, as a user calls it, on a small llama: what it writes is what the weights were. */
 #include <cjson/cJSON.h>
+#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -456,6 +458,29 @@ Test(quantize, a_key_without_anything_encoded_does_not_bind_a_folder) {
   cr_assert_eq(quantize("--quantizer nuq-4", "two"), 2);
   cr_assert(strstr(answer, "another run"), "%s", answer);
   cr_assert_eq(access(path("two/.qpal/job"), F_OK), 0, "what another run kept stays");
+}
+
+Test(quantize, a_folder_that_another_process_writes_to_is_refused) {
+  write_text(path("out/.qpal/lock"), "");
+  const int held = open(path("out/.qpal/lock"), O_RDWR);
+  cr_assert(held >= 0 && flock(held, LOCK_EX) == 0);
+  cr_assert_eq(quantize("--quantizer nuq-4", "out"), 2);
+  cr_assert(strstr(answer, "out: another process writes to this folder"), "%s", answer);
+  cr_assert_eq(access(path("out/.qpal/lock"), F_OK), 0, "the lock is the other's");
+  close(held);
+  cr_assert_eq(quantize("--quantizer nuq-4", "out"), 0, "%s", answer);
+}
+
+Test(quantize, a_folder_that_holds_a_config_of_others_is_refused_and_stays) {
+  char *text = NULL;
+  size_t bytes;
+  write_text(path("out/config.json"), "{\"mine\": 1}");
+  cr_assert_eq(quantize("--quantizer nuq-4", "out"), 2);
+  cr_assert(strstr(answer, "out: holds a config.json that is not of a run of"), "%s", answer);
+  cr_assert_eq(qp_file_read(path("out/config.json"), 100, &text, &bytes, &err), QP_OK);
+  cr_assert_str_eq(text, "{\"mine\": 1}");
+  cr_assert_neq(access(path("out/.qpal"), F_OK), 0, "nothing is left behind");
+  free(text);
 }
 
 Test(quantize, a_complete_folder_is_left_as_it_is) {
