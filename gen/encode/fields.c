@@ -8,6 +8,7 @@
 
 #include "gen/encode/coder.h"
 #include "gen/encode/field_fit.h"
+#include "gen/encode/field_sums.h"
 #include "runtime/half.h"
 
 /*
@@ -39,6 +40,7 @@ struct qp_field_search {
   unsigned states;
   qp_affine affine; /* then what follows the fit is not used */
   qp_field_fit fit;
+  qp_field_sums *sums; /* not NULL: then what follows is not used */
   qp_field_axis axis[QP_MAX_FIELDS];
   unsigned step[QP_MAX_FIELDS]; /* The distance of the coarse grid's points. */
   kept *slot;                   /* [slots] */
@@ -87,12 +89,13 @@ qp_status qp_field_search_new(const qp_quantizer *q, qp_field_search **out, qp_e
                 q->name, q->window);
   }
   if (!status) status = qp_affine_make(&s->affine, q, err);
+  if (!status && !s->affine.quantizer) status = qp_field_sums_new(q, &s->sums, err);
   const unsigned fraction = s->affine.quantizer ? QP_FRACTION_FINE : QP_FRACTION_COARSE;
   for (unsigned f = 0; !status && f < q->fields; f++)
     status = qp_field_axis_make(&s->axis[f], &q->field[f], fraction, err);
   if (!status && s->affine.quantizer)
     status = qp_field_fit_make(&s->fit, &s->affine, s->axis, err);
-  else if (!status)
+  else if (!status && !s->sums)
     status = make_tables(s, err);
   if (status) {
     qp_field_search_free(s);
@@ -114,6 +117,7 @@ void qp_field_search_free(qp_field_search *s) {
   if (!s) return;
   for (unsigned f = 0; f < QP_MAX_FIELDS; f++) qp_field_axis_free(&s->axis[f]);
   qp_field_fit_free(&s->fit);
+  qp_field_sums_free(s->sums);
   qp_affine_free(&s->affine);
   free_kept(s->slot, s->slots);
   free_kept(s->coarse, COARSE_POINTS);
@@ -343,6 +347,10 @@ qp_status qp_field_search_run(qp_field_search *s, unsigned n, const float *targe
                               qp_field_choice *out, qp_error *err) {
   uint32_t at[QP_MAX_FIELDS] = {0};
   qp_status status = QP_OK;
+  if (s->sums) {
+    qp_field_sums_choose(s->sums, n, targets, out->field);
+    return fill_choice(s, out, err);
+  }
   if (s->affine.quantizer)
     qp_field_fit_run(&s->fit, n, targets, at);
   else

@@ -21,6 +21,7 @@
 #include "gen/base/gaussian.h"
 #include "gen/base/random.h"
 #include "gen/encode/field_axis.h"
+#include "gen/encode/field_sums.h"
 #include "gen/encode/levels.h"
 #include "gen/encode/nearest.h"
 #include "gen/encode/shapes.h"
@@ -46,7 +47,8 @@ typedef struct kept_line {
 
 struct qp_nested {
   const qp_quantizer *quantizer;
-  qp_shapes *shapes; /* codes of more than two weights: they do it all */
+  qp_field_sums *sums; /* codes of more than two weights: one of these does it all */
+  qp_shapes *shapes;
   unsigned states, group, unit;
   qp_field_axis axis[QP_MAX_FIELDS];
   unsigned size[QP_MAX_FIELDS]; /* The columns of each field; those of rows and linears have the
@@ -447,6 +449,7 @@ static void unit_keep(qp_unit *u, unsigned first, unsigned end) {
 qp_status qp_nested_choose(qp_nested *n, unsigned columns, const float *targets,
                            uint32_t (*fields)[QP_MAX_FIELDS], qp_error *err) {
   if (n->shapes) return qp_shapes_choose(n->shapes, columns, targets, fields), QP_OK;
+  if (n->sums) return qp_field_sums_choose(n->sums, columns, targets, fields[0]), QP_OK;
   qp_unit u = {.of = n, .columns = columns, .target = targets, .err = err};
   unit_choose(&u);
   for (unsigned g = 0; g * n->group < columns && !u.status; g++)
@@ -458,6 +461,7 @@ qp_status qp_nested_codes(qp_nested *n, const uint32_t fields[QP_MAX_FIELDS], un
                           const float *targets, uint32_t *codes, float *values, qp_error *err) {
   const unsigned dim = n->quantizer->dim;
   if (n->shapes) return qp_shapes_codes(n->shapes, fields, columns, targets, codes, values), QP_OK;
+  if (n->sums) return qp_field_sums_codes(n->sums, fields, columns, targets, codes, values), QP_OK;
   qp_codewords words = {0};
   qp_status status = fill_table(n, fields, err);
   if (!status) status = qp_codewords_make(&words, n->states, dim, n->table, err);
@@ -472,7 +476,7 @@ qp_status qp_nested_codes(qp_nested *n, const uint32_t fields[QP_MAX_FIELDS], un
 /* ---- For searches elsewhere ---- */
 
 bool qp_nested_view_of(const qp_nested *n, qp_nested_view *out) {
-  if (n->shapes || !n->affine || n->quantizer->dim != 1) return false;
+  if (n->shapes || n->sums || !n->affine || n->quantizer->dim != 1) return false;
   *out = (qp_nested_view){.axis = n->axis,
                           .levels = &n->levels,
                           .own = own_fields(n),
@@ -567,14 +571,20 @@ static qp_status prepare(qp_nested *n, qp_error *err) {
   return status ? status : freeze(n, err);
 }
 
+/* Fields of codes of more than two weights. */
+static qp_status use_vectors(qp_nested *n, qp_error *err) {
+  const qp_status status = qp_field_sums_new(n->quantizer, &n->sums, err);
+  if (status || n->sums) return status;
+  return qp_shapes_new(n->quantizer, n->group, n->unit, &n->shapes, err);
+}
+
 qp_status qp_nested_new(const qp_quantizer *q, unsigned columns, qp_nested **out, qp_error *err) {
   qp_nested *n = calloc(1, sizeof *n);
   if (!n) return qp_fail(err, QP_E_NOMEM, "out of memory");
   n->quantizer = q;
   n->group = qp_nested_group(q);
   n->unit = qp_nested_unit(q, columns);
-  const qp_status status =
-      qp_has_shapes(q) ? qp_shapes_new(q, n->group, n->unit, &n->shapes, err) : prepare(n, err);
+  const qp_status status = qp_has_shapes(q) ? use_vectors(n, err) : prepare(n, err);
   if (status)
     qp_nested_free(n);
   else
@@ -584,6 +594,7 @@ qp_status qp_nested_new(const qp_quantizer *q, unsigned columns, qp_nested **out
 
 void qp_nested_free(qp_nested *n) {
   if (!n) return;
+  qp_field_sums_free(n->sums);
   qp_shapes_free(n->shapes);
   for (unsigned f = 0; f < QP_MAX_FIELDS; f++) qp_field_axis_free(&n->axis[f]);
   qp_codewords_free(&n->words);

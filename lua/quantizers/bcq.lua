@@ -14,18 +14,20 @@ local function bcq(n)
   }
 end
 
--- PTQTP (arXiv 2509.16989): two trits times two scales. Two weights have 81 pairs of trits, which
--- take 7 bits: 3.5 a weight, for 3.17 that trits alone would take.
+-- PTQTP (arXiv 2509.16989): two trits times two scales. Eight trits, of four weights, take 13 bits,
+-- as in tq1_0: 3.25 a weight, for 3.17 that trits alone would take. The scales take 0.25.
 local ptqtp = vector {
-  name = "ptqtp", dim = 2, bits = 7,
+  name = "ptqtp", dim = 4, bits = 13,
   group = { size = 128, a = { "f16", 2^-12, 4 }, b = { "f16", 2^-12, 4 } },
-  decode = function (code, _, g)
-    local rest, trits = min(code, 80), {}
-    for i = 1, 4 do
-      local third = rest * 171 >> 9                    -- divided by 3
-      trits[i], rest = half_signed(rest - third * 3 - 1), third
+  decode = function (rest, _, g)
+    local weights = {}
+    local function trit()
+      local tripled = rest * 3
+      rest = tripled & 0x1fff
+      return half_signed((tripled >> 13) - 1)
     end
-    return trits[1] * g.a + trits[2] * g.b, trits[3] * g.a + trits[4] * g.b
+    for i = 1, 4 do weights[i] = trit() * g.a + trit() * g.b end
+    return weights
   end,
 }
 
