@@ -653,6 +653,29 @@ Test(quantize, a_tensor_without_a_checksum_or_no_checksums_at_all_are_named) {
   cr_assert_eq(ask_verify(), 0, "%s", answer);
 }
 
+/* What perl does to a whole file: a hash cut off, a tensor that is there twice, one left out, the
+   algorithm behind what it is of. */
+Test(quantize, checksums_that_are_cut_off_or_there_twice_or_out_of_order_are_refused) {
+  static const char *const changes[][2] = {
+      {"s/(\"nuq-4[.]codebook[.]0\":\\s*\"\\w{8})\\w{8}/$1/",
+       "'nuq-4.codebook.0' has the checksum"},
+      {"s/(\"nuq-4[.]codebook[.]0\":\\s*\"\\w+\")/$1,$1/", "'nuq-4.codebook.0' is there twice"},
+      {"s/\"model[.]embed_tokens[.]weight\":\\s*\"\\w+\",//",
+       "'model.embed_tokens.weight' has no checksum"},
+      {"s/(\"algorithm\":\\s*\"[^\"]*\"),(.*)\\}/$2,$1}/s",
+       "field 'algorithm' should stand before"}};
+  cr_assert_eq(quantize("--quantizer nuq-4", "whole"), 0, "%s", answer);
+  for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+    char command[1200];
+    copy_folder("whole", "out");
+    snprintf(command, sizeof command, "perl -0pi -e '%s' '%s'", changes[i][0],
+             path("out/checksums.json"));
+    cr_assert_eq(system(command), 0);
+    cr_expect_eq(ask_verify(), 1, "%s: %s", changes[i][0], answer);
+    cr_expect(strstr(answer, changes[i][1]), "%s: %s", changes[i][0], answer);
+  }
+}
+
 /* Rows that fp16 cannot hold are in the scales; a kernel's fp16 result is no measure of them. */
 Test(quantize, verify_is_right_for_rows_of_any_size) {
   static const float factor[] = {1e30f, 1e-30f, 6e4f};
