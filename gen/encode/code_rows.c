@@ -45,6 +45,16 @@ static void free_numbering(numbering *n) {
   free(n->place);
 }
 
+static bool equal_words(const void *a, const void *b, size_t bytes) {
+  for (size_t i = 0; i < bytes; i += sizeof(uint32_t)) {
+    uint32_t x, y;
+    memcpy(&x, (const unsigned char *)a + i, sizeof x);
+    memcpy(&y, (const unsigned char *)b + i, sizeof y);
+    if (x != y) return false;
+  }
+  return true;
+}
+
 /* Find the number of the 'bytes' bytes, whole words, at base + place * bytes; NONE: there are too
    many. */
 static uint32_t number_of(numbering *n, const void *base, size_t bytes, size_t place) {
@@ -63,7 +73,7 @@ static uint32_t number_of(numbering *n, const void *base, size_t bytes, size_t p
       n->place[n->count] = place;
       return *slot = ++n->count, n->count - 1;
     }
-    if (!memcmp((const unsigned char *)base + n->place[*slot - 1] * bytes, at, bytes))
+    if (equal_words((const unsigned char *)base + n->place[*slot - 1] * bytes, at, bytes))
       return *slot - 1;
   }
 }
@@ -72,6 +82,7 @@ static uint32_t number_of(numbering *n, const void *base, size_t bytes, size_t p
 
 typedef struct strips {
   const qp_code_rows_of *of;
+  const uint32_t *word; /* in the stead of values, or NULL */
   size_t most;
   numbering value; /* numbers of the different values [dim] */
   uint32_t *id;    /* [2^window]: the number of each state's */
@@ -82,8 +93,9 @@ typedef struct strips {
 
 static bool number_values(strips *s) {
   const size_t states = (size_t)1 << s->of->window, bytes = sizeof(float) * s->of->dim;
+  const void *base = s->word ? (const void *)s->word : s->of->value;
   for (size_t i = 0; i < states; i++)
-    if ((s->id[i] = number_of(&s->value, s->of->value, bytes, i)) == NONE) return false;
+    if ((s->id[i] = number_of(&s->value, base, bytes, i)) == NONE) return false;
   return true;
 }
 
@@ -256,8 +268,21 @@ static bool lay_windows(strips *s, qp_code_rows *out, size_t *used) {
   return ok;
 }
 
+/* Which value each number of the strips is. */
+static bool fill_numbers(const strips *s, size_t used, qp_code_rows *out) {
+  out->size = (unsigned)used;
+  out->values = s->value.count;
+  out->number = malloc(sizeof *out->number * used);
+  out->state = malloc(sizeof *out->state * out->values);
+  if (!out->number || !out->state) return false;
+  memcpy(out->number, s->pool, sizeof *out->number * used);
+  for (uint32_t i = 0; i < out->values; i++) out->state[i] = (uint32_t)s->value.place[i];
+  return true;
+}
+
 static bool fill_pool(const strips *s, size_t used, qp_code_rows *out) {
   const qp_code_rows_of *of = s->of;
+  if (s->word) return fill_numbers(s, used, out);
   const size_t size = (used + 2 * QP_CODE_ROWS_SLACK - 1) / QP_CODE_ROWS_SLACK * QP_CODE_ROWS_SLACK;
   out->pool = aligned_alloc(64, sizeof *out->pool * size * of->dim);
   if (!out->pool) return false;
@@ -298,9 +323,9 @@ static bool find_strips(strips *s, qp_code_rows *out) {
   return false;
 }
 
-qp_status qp_code_rows_make_strips(qp_code_rows *out, const qp_code_rows_of *of, size_t most,
-                                   qp_error *err) {
-  strips s = {.of = of, .most = most};
+static qp_status make_strips(qp_code_rows *out, const qp_code_rows_of *of, const uint32_t *word,
+                             size_t most, qp_error *err) {
+  strips s = {.of = of, .word = word, .most = most};
   *out = (qp_code_rows){0};
   s.id = malloc(sizeof *s.id << of->window);
   s.next = malloc(sizeof *s.next * most);
@@ -315,6 +340,16 @@ qp_status qp_code_rows_make_strips(qp_code_rows *out, const qp_code_rows_of *of,
   free(s.pool);
   return ok ? QP_OK
             : qp_fail(err, QP_E_NOMEM, "no memory for a trellis of 2^%u states", of->window);
+}
+
+qp_status qp_code_rows_make_strips(qp_code_rows *out, const qp_code_rows_of *of, size_t most,
+                                   qp_error *err) {
+  return make_strips(out, of, NULL, most, err);
+}
+
+qp_status qp_code_rows_make_numbers(qp_code_rows *out, const qp_code_rows_of *of,
+                                    const uint32_t *word, size_t most, qp_error *err) {
+  return make_strips(out, of, word, most, err);
 }
 
 /* ---- All rows ---- */
@@ -355,5 +390,7 @@ void qp_code_rows_free(qp_code_rows *r) {
   free(r->offset);
   free(r->near);
   free(r->table);
+  free(r->number);
+  free(r->state);
   *r = (qp_code_rows){0};
 }

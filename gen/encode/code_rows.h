@@ -34,6 +34,9 @@ typedef struct qp_code_rows {
   uint32_t *offset; /* [groups][windows], into the pool */
   uint16_t *near;   /* the same where the pool is small, else NULL; see qp_code_rows_narrow */
   int16_t *table;   /* t^ [groups][fan / 16 or 1][dim][16] */
+  uint32_t *number; /* [size], in the pool's stead: which of the different values each is, and */
+  uint32_t *state;  /* [values]: a state that has it */
+  unsigned values;
 } qp_code_rows;
 
 /* The sizes of a trellis, and what its states decode to, [2^window][dim]. */
@@ -47,6 +50,10 @@ typedef struct qp_code_rows_of {
    */
 qp_status qp_code_rows_make_strips(qp_code_rows *out, const qp_code_rows_of *of, size_t most,
                                    qp_error *err);
+/* Do the same of words, [2^window][dim], of which it is enough to know which are equal: makes
+   out->number and out->state. */
+qp_status qp_code_rows_make_numbers(qp_code_rows *out, const qp_code_rows_of *of,
+                                    const uint32_t *word, size_t most, qp_error *err);
 /* Make a table of all rows.  QP_E_NOMEM. */
 qp_status qp_code_rows_make_table(qp_code_rows *out, const qp_code_rows_of *of, qp_error *err);
 /* Make 'near', where that can be.  QP_E_NOMEM. */

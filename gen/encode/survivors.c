@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "gen/encode/survivors_meet.h"
 #include "gen/encode/trellis_push.h"
@@ -15,7 +16,7 @@ enum {
   MOST_BYTES = 128 << 20, /* of the ring, for more positions than */
   LEAST_KEPT = 160,
   MOST_KEPT = 1024,
-  SAMPLED_ROWS = 256, /* of a position, which say where the limit is */
+  SAMPLED_ROWS = 128, /* of a position, which say where the limit is */
   FIRST_REACH = 256,
   AHEAD_SHARE = 4 /* of the paths, where they are but looked ahead at */
 };
@@ -27,12 +28,13 @@ struct qp_survivors {
   size_t room;         /* survivors of a position */
   uint32_t *path;      /* [kept + 1][room]: j << 16 | sum */
   uint32_t *begin;     /* [kept + 1][rows + 1] */
-  uint32_t *now;       /* [room]: those of the position that comes next, which a cache keeps; */
-  uint32_t *now_begin; /* [rows + 1] */
   uint16_t *square;    /* [rows.size] */
+  qp_outlook outlook;  /* the position behind */
+  unsigned foreseen;   /* for which position outlook.square is, plus one; 0: none */
   uint16_t *sample;    /* [rows that are sampled][fan filled up] */
-  uint64_t *found;     /* [room] */
+  uint32_t *found;     /* [fan][stride_of] */
   uint32_t *count;     /* [fan] */
+  uint32_t *ends;      /* [rows, or fan]: of qp_meeting */
   uint64_t *may, *all; /* codes that may come at a position, and all */
   /* on the way back: groups, each once; of each survivor at the end the number of that which it
      comes from; when each of the ring was met, and as which number */
@@ -53,6 +55,10 @@ static unsigned rows_apart(const qp_trellis *t) {
   return rows_of(t) > SAMPLED_ROWS ? rows_of(t) / SAMPLED_ROWS : 1;
 }
 
+/* Room for what is found of one code: a little more than the rows, or all codes' would share cache
+   sets. */
+static size_t stride_of(const qp_trellis *t) { return rows_of(t) + 16; }
+
 static void set_sizes(const qp_trellis *t, qp_survivors *s) {
   s->room = t->width + t->width / 4 < t->groups ? t->width + t->width / 4 : t->groups;
   const size_t one = sizeof *s->path * (s->room + rows_of(t) + 1);
@@ -62,19 +68,26 @@ static void set_sizes(const qp_trellis *t, qp_survivors *s) {
 
 static void *aligned(size_t bytes) { return aligned_alloc(64, (bytes + 63) & ~(size_t)63); }
 
+/* Memory that is written in many places at once: of large pages, where there are. */
+static void *large(size_t bytes) {
+  const size_t page = 2 << 20, all = (bytes + page - 1) & ~(page - 1);
+  void *to = aligned_alloc(page, all);
+#ifdef MADV_HUGEPAGE
+  if (to) madvise(to, all, MADV_HUGEPAGE);
+#endif
+  return to;
+}
+
 static bool new_ring(const qp_trellis *t, qp_survivors *s) {
   const size_t slots = s->kept + 1, one = sizeof(uint32_t) * s->room;
-  s->path = malloc(one * slots);
+  s->path = large(one * slots);
   s->begin = malloc(sizeof *s->begin * (rows_of(t) + 1) * slots);
-  s->now = malloc(one);
-  s->now_begin = malloc(sizeof *s->now_begin * (rows_of(t) + 1));
   s->alive = malloc(one);
   s->renumber = malloc(one);
   s->kin = malloc(one);
   s->number = malloc(one);
   s->seen = calloc(s->room, sizeof *s->seen);
-  return s->path && s->begin && s->now && s->now_begin && s->alive && s->renumber && s->kin &&
-         s->number && s->seen;
+  return s->path && s->begin && s->alive && s->renumber && s->kin && s->number && s->seen;
 }
 
 qp_status qp_survivors_new(const qp_trellis *t, qp_survivors **out, qp_error *err) {
@@ -83,13 +96,16 @@ qp_status qp_survivors_new(const qp_trellis *t, qp_survivors **out, qp_error *er
   set_sizes(t, s);
   s->push = qp_trellis_push_choose();
   s->meet = qp_meet_choose();
-  s->square = aligned(sizeof *s->square * (t->rows.size + 1));
+  s->square = qp_outlook_squares(&t->rows);
   s->sample = aligned(sizeof *s->sample * (rows_of(t) / rows_apart(t)) * qp_push_stride(t));
-  s->found = malloc(sizeof *s->found * s->room);
+  s->found = large(sizeof *s->found * t->fan * stride_of(t));
   s->count = malloc(sizeof *s->count * t->fan);
+  s->ends = malloc(sizeof *s->ends * (rows_of(t) > t->fan ? rows_of(t) : t->fan));
   s->may = malloc(sizeof *s->may * words_of(t));
   s->all = malloc(sizeof *s->all * words_of(t));
-  if (!new_ring(t, s) || !s->square || !s->sample || !s->found || !s->count || !s->may || !s->all) {
+  const bool foresees = qp_outlook_new(&s->outlook, &t->rows, &t->ahead);
+  if (!new_ring(t, s) || !s->square || !s->sample || !s->found || !s->count || !s->ends ||
+      !s->may || !s->all || !foresees) {
     qp_survivors_free(s);
     return qp_fail(err, QP_E_NOMEM, "no memory to search a trellis of 2^%u states", t->window);
   }
@@ -101,9 +117,9 @@ void qp_survivors_free(qp_survivors *s) {
   if (!s) return;
   free(s->path);
   free(s->begin);
-  free(s->now);
-  free(s->now_begin);
   free(s->square);
+  free(s->ends);
+  qp_outlook_free(&s->outlook);
   free(s->sample);
   free(s->found);
   free(s->count);
@@ -131,13 +147,6 @@ static uint32_t *begins_at(const progress *p, unsigned at) {
 
 unsigned qp_survivors_count(const progress *p) { return begins_at(p, p->at)[rows_of(p->t)]; }
 
-/* Bring those of the position that comes next to hand. */
-static void fetch(const progress *p) {
-  const size_t rows = rows_of(p->t);
-  memcpy(p->s->now_begin, begins_at(p, p->at), sizeof *p->s->now_begin * (rows + 1));
-  memcpy(p->s->now, paths_at(p->s, p->at), sizeof *p->s->now * p->s->now_begin[rows]);
-}
-
 /* Is the group one of about 'width' that are spread over all? */
 static bool may_begin(const qp_trellis *t, uint32_t g) {
   const uint32_t apart = t->groups / t->width;
@@ -157,7 +166,7 @@ void qp_survivors_begin(progress *p) {
       path[count++] = (g % t->fan) << 16;
   }
   begin[rows_of(t)] = count;
-  fetch(p);
+  p->s->foreseen = 0;
 }
 
 static void set_x(const qp_trellis *t, const qp_survivors_run *run, unsigned at,
@@ -283,7 +292,6 @@ void qp_survivors_settle(progress *p, unsigned open) {
   }
   const uint32_t best = count > 1 ? keep_kin(p) : 0;
   qp_survivors_tell(p, at, p->s->alive[best]);
-  fetch(p);
 }
 
 /* ---- A position ---- */
@@ -325,47 +333,82 @@ static unsigned bisect(const qp_survivors *s, unsigned n, const uint16_t *sums, 
   return high;
 }
 
-/* Below which limit about 'width' sums will be: as some rows say. */
-static unsigned choose_limit(progress *p, const qp_meeting *m, unsigned width) {
+/* Compute the squares of the position that comes next, or take those that were foreseen. */
+static void set_squares(const progress *p, const int16_t *x) {
+  qp_survivors *s = p->s;
+  if (!p->t->rows.pool) return;
+  if (s->foreseen != p->at + 1) {
+    s->push.squares(p->t, x, s->square);
+    return;
+  }
+  uint16_t *now = s->outlook.square;
+  s->outlook.square = s->square;
+  s->square = now;
+}
+
+/* What the position behind the next one adds at least, or NULL. */
+static const uint16_t *look_ahead(const progress *p) {
   const qp_trellis *t = p->t;
   qp_survivors *s = p->s;
-  const unsigned apart = rows_apart(t), stride = qp_push_stride(t), rows = rows_of(t) / apart;
+  if (!t->ahead.size || p->at + 1 >= p->run->steps) return NULL;
+  int16_t x[QP_TRELLIS_DIM];
+  set_x(t, p->run, p->at + 1, x);
+  s->push.squares(t, x, s->outlook.square);
+  s->foreseen = p->at + 2;
+  qp_outlook_find(&s->outlook, &t->rows, &t->ahead);
+  return s->outlook.behind;
+}
+
+/* Write what is compared with the limit in some rows to s->sample; returns the least of it. */
+static unsigned sample_rows(const progress *p, const qp_meeting *m, unsigned rows) {
+  const qp_trellis *t = p->t;
+  qp_survivors *s = p->s;
+  const unsigned apart = rows_apart(t), stride = qp_push_stride(t);
   unsigned lowest = QP_NO_PATH;
-  if (width >= t->groups || (uint64_t)qp_survivors_count(p) * t->fan <= width) return QP_NO_PATH;
   memset(s->sample, 0xff, sizeof *s->sample * rows * stride);
   for (unsigned i = 0; i < rows; i++) {
     const uint32_t row = i * apart + (i * UINT32_C(0x9e3779b1) >> 16) % apart;
-    if (m->begin[row] < m->begin[row + 1]) s->meet.row(t, m, row, s->sample + (size_t)i * stride);
+    uint16_t *to = s->sample + (size_t)i * stride;
+    if (m->begin[row] < m->begin[row + 1]) lowest = least_of(lowest, s->meet.row(t, m, row, to));
   }
-  for (unsigned i = 0; i < rows * stride; i++) lowest = least_of(lowest, s->sample[i]);
-  if (lowest == QP_NO_PATH) return QP_NO_PATH;
-  p->reach = bisect(s, rows * stride, s->sample, lowest, width / apart + 1, p->reach);
-  return least_of(lowest + p->reach, QP_NO_PATH);
+  return lowest;
+}
+
+/* Choose the limit below which about 'width' will be: as some rows say. */
+static void choose_limit(progress *p, qp_meeting *m, unsigned width) {
+  const qp_trellis *t = p->t;
+  const unsigned apart = rows_apart(t), rows = rows_of(t) / apart, n = rows * qp_push_stride(t);
+  m->limit = QP_NO_PATH;
+  if (width >= t->groups || (uint64_t)qp_survivors_count(p) * t->fan <= width) return;
+  m->behind = look_ahead(p);
+  m->floor = sample_rows(p, m, rows);
+  if (m->floor == QP_NO_PATH) return;
+  p->reach = bisect(p->s, n, p->s->sample, m->floor, width / apart + 1, p->reach);
+  m->limit = least_of(m->floor + p->reach, QP_NO_PATH);
+}
+
+/* Where the rows of the next position begin among those with a code: 'base' of them have others
+   before it. */
+static void set_begins(const qp_trellis *t, const qp_meeting *m, unsigned code, uint32_t base,
+                       uint32_t *begin) {
+  const unsigned blocks = rows_of(t) / t->fan, joined = t->fan / rows_of(t);
+  if (!blocks && code % joined == 0) begin[code / joined] = base;
+  for (unsigned b = 0; b < blocks; b++)
+    begin[code * blocks + b] = base + (b ? m->ends[(size_t)(b - 1) * t->fan + code] : 0);
 }
 
 /* What was found to the ring, in order of groups, less the lowest sum. */
 static void take_found(progress *p, const qp_meeting *m) {
   const qp_trellis *t = p->t;
-  uint32_t *begin = p->s->now_begin, *path = p->s->now, sum = 0;
+  uint32_t *begin = begins_at(p, p->at + 1), *path = paths_at(p->s, p->at + 1), base = 0;
+  const size_t room = stride_of(t);
   for (unsigned code = 0; code < t->fan; code++) {
-    const uint32_t count = m->count[code];
-    m->count[code] = sum;
-    sum += count;
+    const uint32_t *from = m->found + code * room, count = m->count[code];
+    set_begins(t, m, code, base, begin);
+    for (uint32_t i = 0; i < count; i++) path[base + i] = from[i] - m->lowest;
+    base += count;
   }
-  memset(begin, 0, sizeof *begin * rows_of(t));
-  const unsigned bits = row_bits(t), step = t->step, mask = t->fan - 1;
-  for (size_t i = 0; i < sum; i++) {
-    const uint32_t group = (uint32_t)(m->found[i] >> 16), v = m->found[i] & QP_NO_PATH;
-    path[m->count[group >> bits]++] = (group & mask) << 16 | (v - m->lowest);
-    begin[group >> step]++;
-  }
-  for (uint32_t row = 0, all = 0; row <= rows_of(t); row++) {
-    const uint32_t count = row < rows_of(t) ? begin[row] : 0;
-    begin[row] = all;
-    all += count;
-  }
-  memcpy(begins_at(p, p->at + 1), begin, sizeof *begin * (rows_of(t) + 1));
-  memcpy(paths_at(p->s, p->at + 1), path, sizeof *path * sum);
+  begin[rows_of(t)] = base;
   p->base += m->lowest;
 }
 
@@ -374,21 +417,26 @@ static void go_blind(const qp_trellis *t, qp_meeting *m) {
   unsigned code = 0;
   while (!(m->may[code / 64] >> code % 64 & 1)) code++;
   m->lowest = 0;
-  for (uint32_t row = 0; row < rows_of(t) && m->used < m->room; row++) {
-    if (m->begin[row] == m->begin[row + 1]) continue;
-    m->found[m->used++] = (uint64_t)(code << row_bits(t) | row) << 16;
-    m->count[code]++;
+  for (uint32_t row = 0; row < rows_of(t); row++) {
+    if (m->used < m->room && m->begin[row] < m->begin[row + 1]) {
+      const uint32_t group = code << row_bits(t) | row;
+      m->found[code * stride_of(t) + m->count[code]++] = (group & (t->fan - 1)) << 16;
+      m->used++;
+    }
+    if ((row + 1) % t->fan == 0) m->ends[row + 1 - t->fan + code] = m->count[code];
   }
 }
 
-/* All behind a position whose sums are below a limit, which is lowered where they are too many. */
+/* All behind a position that are below a limit, which is lowered where they are too many. */
 static void find_behind(const progress *p, qp_meeting *m) {
   const qp_trellis *t = p->t;
-  for (bool fits = false; !fits;) {
+  for (;;) {
     memset(m->count, 0, sizeof *m->count * t->fan);
     m->used = 0;
-    fits = p->s->meet.run(t, m) || m->limit <= m->lowest + 1; /* of equals the first will do */
-    if (!fits) m->limit = m->lowest + 1 + (m->limit - m->lowest - 1) / 4 * 3;
+    const bool fits = p->s->meet.run(t, m);
+    const unsigned floor = m->behind ? m->floor : m->lowest;
+    if (fits || m->limit <= floor + 1) break; /* of equals the first will do */
+    m->limit = floor + 1 + (m->limit - floor - 1) / 4 * 3;
   }
   if (!m->used) go_blind(t, m);
 }
@@ -399,18 +447,20 @@ void qp_survivors_advance(progress *p) {
   int16_t x[QP_TRELLIS_DIM];
   if (p->at - p->told == s->kept) qp_survivors_settle(p, s->kept / 2);
   set_x(t, p->run, p->at, x);
-  if (t->rows.pool) s->push.squares(t, x, s->square);
+  set_squares(p, x);
   const unsigned parted = parted_bits(p);
   const bool all = t->width >= t->groups, ahead = p->at + p->run->ahead >= p->run->steps;
   qp_meeting m = {.x = x,
                   .square = t->rows.pool ? s->square : NULL,
-                  .begin = s->now_begin,
-                  .path = s->now,
+                  .begin = begins_at(p, p->at),
+                  .path = paths_at(s, p->at),
                   .may = codes_that_end(p, parted),
                   .found = s->found,
                   .count = s->count,
+                  .ends = s->ends,
+                  .stride = stride_of(t),
                   .room = s->room};
-  m.limit = choose_limit(p, &m, (ahead && !all ? t->width / AHEAD_SHARE : t->width) << parted);
+  choose_limit(p, &m, (ahead && !all ? t->width / AHEAD_SHARE : t->width) << parted);
   find_behind(p, &m);
   take_found(p, &m);
   p->at++;

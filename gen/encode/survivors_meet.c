@@ -14,19 +14,30 @@ static inline unsigned least_of(unsigned a, unsigned b) { return a < b ? a : b; 
 /* Add those of a window's codes that are marked, and may come, to what is found. */
 static inline bool keep(const qp_trellis *t, qp_meeting *m, uint32_t row, unsigned window,
                         uint64_t found, const uint16_t *sum) {
-  const unsigned code = window * t->rows.span, row_bits = t->window - 2 * t->step;
-  const uint64_t first = (uint64_t)(code << row_bits | row) << 16;
-  uint32_t *count = m->count + code;
-  uint64_t *to = m->found + m->used;
-  found &= m->may[code / 64] >> code % 64;
+  const unsigned first = window * t->rows.span, row_bits = t->window - 2 * t->step;
+  const uint32_t mask = t->fan - 1, from = first << row_bits | row;
+  const size_t stride = m->stride;
+  uint32_t *count = m->count + first, *to = m->found + first * stride;
+  found &= m->may[first / 64] >> first % 64;
   m->used += (unsigned)__builtin_popcountll(found);
   if (m->used > m->room) return false;
   for (; found; found &= found - 1) {
     const unsigned lane = (unsigned)__builtin_ctzll(found);
-    *to++ = first + ((uint64_t)lane << (row_bits + 16)) + sum[lane];
-    count[lane]++;
+    to[lane * stride + count[lane]++] = ((from | lane << row_bits) & mask) << 16 | sum[lane];
   }
   return true;
+}
+
+/* Note how many there are behind a block of rows. */
+static inline void end_row(const qp_trellis *t, qp_meeting *m, uint32_t row) {
+  if (((row + 1) & (t->fan - 1)) == 0)
+    memcpy(m->ends + (row + 1 - t->fan), m->count, sizeof *m->count * t->fan);
+}
+
+/* What the next position adds at least, from a code of a row on, of up to 16 codes. */
+static inline const uint16_t *behind_row(const qp_trellis *t, const qp_meeting *m, uint32_t row,
+                                         unsigned code) {
+  return m->behind + t->ahead.offset[(size_t)row * t->ahead.blocks + code / LANES];
 }
 
 /* ---- Any machine ---- */
@@ -52,28 +63,44 @@ static void window_plain(const qp_trellis *t, const qp_meeting *m, uint32_t row,
   }
 }
 
+/* What is compared with the limit. */
+static unsigned judged(const qp_trellis *t, const qp_meeting *m, uint32_t row, unsigned code,
+                       unsigned sum) {
+  const unsigned more = m->behind ? behind_row(t, m, row, code)[code % LANES] : 0;
+  return least_of(sum + more, QP_NO_PATH);
+}
+
 static bool run_plain(const qp_trellis *t, qp_meeting *m) {
   const unsigned span = t->rows.span;
   m->lowest = QP_NO_PATH;
   uint16_t sum[QP_CODE_ROWS_CHUNK];
-  for (uint32_t row = 0; row < t->groups / t->fan; row++) {
-    if (m->begin[row] == m->begin[row + 1]) continue;
-    for (unsigned window = 0; window < t->rows.windows; window++) {
+  bool room = true;
+  const uint32_t rows = t->groups / t->fan;
+  for (uint32_t row = 0; row < rows; row++) {
+    const bool any = m->begin[row] < m->begin[row + 1];
+    for (unsigned window = 0; any && room && window < t->rows.windows; window++) {
       uint64_t found = 0;
       window_plain(t, m, row, window, sum);
       for (unsigned lane = 0; lane < span; lane++) {
         m->lowest = least_of(m->lowest, sum[lane]);
-        found |= (uint64_t)(sum[lane] < m->limit) << lane;
+        found |= (uint64_t)(judged(t, m, row, window * span + lane, sum[lane]) < m->limit) << lane;
       }
-      if (!keep(t, m, row, window, found, sum)) return false;
+      room = keep(t, m, row, window, found, sum);
     }
+    end_row(t, m, row);
   }
-  return true;
+  return room;
 }
 
-static void row_plain(const qp_trellis *t, const qp_meeting *m, uint32_t row, uint16_t *sum) {
+static unsigned row_plain(const qp_trellis *t, const qp_meeting *m, uint32_t row, uint16_t *sum) {
+  unsigned lowest = QP_NO_PATH;
   for (unsigned window = 0; window < t->rows.windows; window++)
     window_plain(t, m, row, window, sum + (size_t)window * t->rows.span);
+  for (unsigned code = 0; code < t->fan; code++) {
+    sum[code] = (uint16_t)judged(t, m, row, code, sum[code]);
+    lowest = least_of(lowest, sum[code]);
+  }
+  return lowest;
 }
 
 #ifdef QP_X86
@@ -121,6 +148,13 @@ QP_AVX2_INLINE void window_avx2(const qp_trellis *t, shape s, const qp_meeting *
   }
 }
 
+/* What is compared with the limit, in the stead of the sums of a window. */
+QP_AVX2_INLINE void judge_avx2(const qp_trellis *t, shape s, const qp_meeting *m, uint32_t row,
+                               unsigned window, __m256i *sum) {
+  QP_UNROLL for (unsigned i = 0; i < s.vectors; i++) sum[i] =
+      _mm256_adds_epu16(sum[i], load(behind_row(t, m, row, (window * s.vectors + i) * LANES)));
+}
+
 /* A bit for each sum that is below the limit: 'most' is one less. */
 QP_AVX2_INLINE uint64_t below_avx2(shape s, const __m256i *sum, __m256i most) {
   const __m256i zero = _mm256_setzero_si256();
@@ -138,38 +172,75 @@ QP_AVX2_INLINE void set_targets(shape s, const qp_meeting *m, __m256i *x) {
   for (unsigned e = 0; s.table && e < s.f.dim; e++) x[e] = _mm256_set1_epi16(m->x[e]);
 }
 
-QP_AVX2_INLINE bool rows_avx2(const qp_trellis *t, shape s, qp_meeting *m) {
+/* Windows of rows that meet before any of their codes is kept, so that what is found in one, which
+   no branch foresees, does not hold up the next. */
+enum { BATCH = 32 };
+
+typedef struct batch {
+  uint64_t found[BATCH];
+  uint16_t sum[BATCH][QP_CODE_ROWS_CHUNK];
+} batch;
+
+/* Windows [first, first + count), counted over all rows; returns the least sums. */
+QP_AVX2_INLINE __m256i meet_avx2(const qp_trellis *t, shape s, const qp_meeting *m, uint32_t first,
+                                 uint32_t count, const __m256i *x, __m256i lowest, batch *b) {
   const __m256i most = _mm256_set1_epi16((short)(m->limit - 1));
+  const unsigned windows = t->rows.windows;
+  uint32_t row = first / windows;
+  unsigned window = first % windows;
+  for (uint32_t i = 0; i < count; i++) {
+    __m256i least[4] = {{0}};
+    b->found[i] = 0;
+    if (m->begin[row] < m->begin[row + 1]) {
+      window_avx2(t, s, m, row, window, x, least);
+      QP_UNROLL for (unsigned k = 0; k < s.vectors; k++) {
+        lowest = _mm256_min_epu16(lowest, least[k]);
+        _mm256_storeu_si256((__m256i *)(void *)(b->sum[i] + k * LANES), least[k]);
+      }
+      if (m->behind) judge_avx2(t, s, m, row, window, least);
+      b->found[i] = below_avx2(s, least, most);
+    }
+    if (++window == windows) window = 0, row++;
+  }
+  return lowest;
+}
+
+QP_AVX2_INLINE bool rows_avx2(const qp_trellis *t, shape s, qp_meeting *m) {
+  const uint32_t windows = t->rows.windows, all = t->groups / t->fan * windows;
   __m256i x[QP_TRELLIS_DIM] = {{0}}, lowest = _mm256_set1_epi16(-1);
-  uint16_t sum[QP_CODE_ROWS_CHUNK];
+  batch b;
   bool room = true;
   set_targets(s, m, x);
-  for (uint32_t row = 0; row < t->groups / t->fan && room; row++) {
-    if (m->begin[row] == m->begin[row + 1]) continue;
-    for (unsigned window = 0; window < t->rows.windows && room; window++) {
-      __m256i least[4] = {{0}};
-      window_avx2(t, s, m, row, window, x, least);
-      QP_UNROLL for (unsigned i = 0; i < s.vectors; i++) {
-        lowest = _mm256_min_epu16(lowest, least[i]);
-        _mm256_storeu_si256((__m256i *)(void *)(sum + i * LANES), least[i]);
-      }
-      room = keep(t, m, row, window, below_avx2(s, least, most), sum);
+  for (uint32_t first = 0; first < all; first += BATCH) {
+    const uint32_t count = least_of(BATCH, all - first);
+    if (room) lowest = meet_avx2(t, s, m, first, count, x, lowest, &b);
+    uint32_t row = first / windows, window = first % windows;
+    for (uint32_t i = 0; i < count; i++) {
+      room = room && keep(t, m, row, window, b.found[i], b.sum[i]);
+      if (++window < windows) continue;
+      end_row(t, m, row++);
+      window = 0;
     }
   }
   m->lowest = qp_lowest_of(lowest);
   return room;
 }
 
-QP_AVX2_INLINE void one_row_avx2(const qp_trellis *t, shape s, const qp_meeting *m, uint32_t row,
-                                 uint16_t *sum) {
-  __m256i x[QP_TRELLIS_DIM] = {{0}};
+QP_AVX2_INLINE unsigned one_row_avx2(const qp_trellis *t, shape s, const qp_meeting *m,
+                                     uint32_t row, uint16_t *sum) {
+  __m256i x[QP_TRELLIS_DIM] = {{0}}, lowest = _mm256_set1_epi16(-1);
   set_targets(s, m, x);
   for (unsigned window = 0; window < t->rows.windows; window++) {
     __m256i least[4] = {{0}};
     window_avx2(t, s, m, row, window, x, least);
-    QP_UNROLL for (unsigned i = 0; i < s.vectors; i++) _mm256_storeu_si256(
-        (__m256i *)(void *)(sum + (size_t)window * t->rows.span + i * LANES), least[i]);
+    if (m->behind) judge_avx2(t, s, m, row, window, least);
+    QP_UNROLL for (unsigned i = 0; i < s.vectors; i++) {
+      lowest = _mm256_min_epu16(lowest, least[i]);
+      _mm256_storeu_si256((__m256i *)(void *)(sum + (size_t)window * t->rows.span + i * LANES),
+                          least[i]);
+    }
   }
+  return qp_lowest_of(lowest);
 }
 
 /* Call a function of shapes with this trellis's. */
@@ -193,8 +264,8 @@ QP_AVX2 static bool run_avx2(const qp_trellis *t, qp_meeting *m) {
 #undef RUN
 }
 
-QP_AVX2 static void row_avx2(const qp_trellis *t, const qp_meeting *m, uint32_t row,
-                             uint16_t *sum) {
+QP_AVX2 static unsigned row_avx2(const qp_trellis *t, const qp_meeting *m, uint32_t row,
+                                 uint16_t *sum) {
   if (t->rows.span < LANES) return row_plain(t, m, row, sum);
 #define ROW(...) one_row_avx2(t, __VA_ARGS__, m, row, sum)
   FOR_SHAPE(ROW);

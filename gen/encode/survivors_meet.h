@@ -8,28 +8,35 @@
 #include "gen/encode/trellis_table.h"
 
 /*
-** A position:  survivors before it --> those behind it whose sums are below a limit.
+** A position:  survivors before it --> those behind it whose sums, with what the next position adds
+** at least, are below a limit.
 ** Groups  row << step | j  of one row, with  row < groups / fan,  lead to the same groups,
-** code << (window - 2 step) | row.
+** code << (window - 2 step) | row.  Of these each code's are found in order of the rows.  Where
+** rows are at least as many as codes, a block of 'fan' rows leads, with one code, to one row of the
+** next position.
 */
 typedef struct qp_meeting {
   const int16_t *x;
   const uint16_t *square; /* [rows.size] of the pool; NULL: there is a table */
+  const uint16_t *behind; /* [ahead.size], of what the next position adds; NULL: not known */
   const uint32_t *begin;  /* [groups / fan + 1]: where each row's begin in 'path' */
   const uint32_t *path;   /* j << 16 | sum, in order of the groups */
   const uint64_t *may;    /* [fan / 64 or 1]: a bit for each code that is looked at */
-  unsigned limit;         /* at most QP_NO_PATH */
-  uint64_t *found;        /* [room]: group << 16 | sum, in order of rows before, then of codes */
+  unsigned limit, floor;  /* at most QP_NO_PATH; what some path is not above */
+  uint32_t *found;        /* [fan][stride]: j << 16 | sum of those that follow by each code */
   uint32_t *count;        /* [fan], of those found, by code */
-  size_t used, room;      /* how many are found, and may be */
-  unsigned lowest;        /* written: the least sum behind all rows that were looked at */
+  uint32_t *ends;    /* [blocks of rows][fan]: how many there are of a code behind each block */
+  size_t stride;     /* room for what is found of one code, at least one for each row */
+  size_t used, room; /* how many are found, and may be */
+  unsigned lowest;   /* written: the least sum behind all rows that were looked at */
 } qp_meeting;
 
 typedef struct qp_meet {
   /* False: there is no room for all that there is to find. */
   bool (*run)(const qp_trellis *t, qp_meeting *m);
-  /* Least sums of all codes behind one row, [fan filled up to 16]. */
-  void (*row)(const qp_trellis *t, const qp_meeting *m, uint32_t row, uint16_t *sum);
+  /* Write what is compared with the limit for all codes behind one row, [fan filled up to 16];
+     returns the least of it. */
+  unsigned (*row)(const qp_trellis *t, const qp_meeting *m, uint32_t row, uint16_t *sum);
 } qp_meet;
 
 /* The best that this CPU has. */

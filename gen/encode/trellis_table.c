@@ -13,11 +13,14 @@ enum {
   USUAL_CANDIDATES = 1 << 21, /* states of a step times its choices; twice as many for steps of few
                                  choices, */
   FEW_CHOICES = 4,            /* choices, in bits, that count as few */
-  USUAL_LEAST = 1024,         /* paths */
+  LOOKING = 7,                /* 7 of 16 of them lose as little where a step is looked ahead */
+  LOOKING_OF = 16,
+  USUAL_LEAST = 1024,    /* paths */
   LEAST_PUSHED = 4,      /* bits of a step that is made forward; one of fewer only if nothing else
                             works */
   SMALL_TABLE = 1 << 20, /* bytes */
   STATES_A_SQUARE = 4,   /* at least, or strips are no gain */
+  LOOKED_UP = 4,         /* numbers for each path that is kept, to look a step ahead at most */
   SEAM_MEMORIES = 24,    /* steps on each side of a seam, in those that a state remembers */
   MOST_SEAM = 96,
   MOST_LONG_SEAM = 64
@@ -116,6 +119,9 @@ static qp_status make_rows(qp_trellis *t, const float *values, qp_error *err) {
   if (!status && !t->rows.pool && (looks_ahead || t->width))
     status = qp_code_rows_make_table(&t->rows, &of, err);
   if (!status && t->width) status = qp_code_rows_narrow(&t->rows, &of, err);
+  if (!status && t->width)
+    status = qp_lookahead_make(&t->ahead, &t->rows, &of,
+                               (size_t)LOOKED_UP * qp_trellis_usual_width(t->step), err);
   t->pushed = is_pushed(t);
   return status;
 }
@@ -132,7 +138,9 @@ static qp_status make_tables(qp_trellis *t, const float *values, qp_error *err) 
 qp_status qp_trellis_make(qp_trellis *t, unsigned window, unsigned step, unsigned dim,
                           const float *values, qp_error *err) {
   const unsigned width = window > QP_TRELLIS_WINDOW ? qp_trellis_usual_width(step) : 0;
-  return qp_trellis_make_kept(t, window, step, dim, width, values, err);
+  const qp_status status = qp_trellis_make_kept(t, window, step, dim, width, values, err);
+  if (!status && t->ahead.size) qp_trellis_set_width(t, width / LOOKING_OF * LOOKING);
+  return status;
 }
 
 qp_status qp_trellis_make_kept(qp_trellis *t, unsigned window, unsigned step, unsigned dim,
@@ -161,5 +169,6 @@ void qp_trellis_free(qp_trellis *t) {
   free(t->table);
   free(t->by_group);
   qp_code_rows_free(&t->rows);
+  qp_lookahead_free(&t->ahead);
   *t = (qp_trellis){0};
 }

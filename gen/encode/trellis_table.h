@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "gen/encode/code_rows.h"
+#include "gen/encode/lookahead.h"
 #include "gen/encode/metric.h"
 #include "runtime/status.h"
 
@@ -34,8 +35,9 @@ enum {
 ** The choice j is the lowest of equals; on the way back it is found again from the sums of each
 ** step, which are kept.  In the first steps of a run that begins in a given group those choices
 ** alone count that come from it.
-** Of windows beyond QP_TRELLIS_WINDOW only about the 'width' groups with the least sums survive
-** each step (gen/encode/survivors.h), and are listed.  At 2 bits a weight, of 2^20
+** Of windows beyond QP_TRELLIS_WINDOW only about 'width' groups survive each step, those with the
+** least sums, each with what the next step adds at least where that is known (lookahead.h); they
+** are listed (gen/encode/survivors.h).  At 2 bits a weight, of 2^20
 ** groups, keeping a quarter loses 0.004 dB against keeping half, a sixteenth 0.03 dB; the window of
 ** 20 bits with all of its 2^16 groups loses 0.07 dB. */
 typedef struct qp_trellis {
@@ -52,6 +54,7 @@ typedef struct qp_trellis {
   int16_t *by_group;       /* t^ [groups][dim][fan]; NULL where some paths are kept, as 'table' */
   qp_code_rows rows;       /* Rows of the states behind each group; empty where they serve
                               nothing. */
+  qp_lookahead ahead;      /* Of what the next step adds, where some paths are kept; or empty. */
   bool pushed;             /* steps are made forward by 'rows', which is quicker */
   unsigned width;          /* paths of each step that are kept where the window is long; else 0 */
 } qp_trellis;
@@ -68,9 +71,10 @@ void qp_trellis_free(qp_trellis *t);
 qp_status qp_trellis_make_kept(qp_trellis *t, unsigned window, unsigned step, unsigned dim,
                                unsigned width, const float *values, qp_error *err);
 
-/* Paths that are kept at each step of a long window: 2^(21 - step), twice that for up to 4 bits, at
-   least 1024.  Other numbers are brought between QP_BEAM_LEAST and QP_BEAM_MOST or the number of
-   groups; a shorter window keeps all. */
+/* Paths that are kept at each step of a long window where no step is looked ahead: 2^(21 - step),
+   twice that for up to 4 bits, at least 1024; where one is, qp_trellis_make keeps 7 of 16 of them.
+   Other numbers are brought between QP_BEAM_LEAST and QP_BEAM_MOST or the number of groups; a
+   shorter window keeps all. */
 unsigned qp_trellis_usual_width(unsigned step);
 void qp_trellis_set_width(qp_trellis *t, unsigned width);
 

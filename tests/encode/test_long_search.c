@@ -55,12 +55,13 @@ static double cost_of(const qp_trellis *t, const float *values, const float *tar
 }
 
 /* Rows of one window and of several, of one, two and four vectors, of fewer codes than lanes; from
-** strips and from a table; few paths, and all. */
+** strips and from a table; few paths, and all; with a step looked ahead, and without. */
 static const kind kinds[] = {
     {16, 4, 2, 256, true},     {16, 5, 2, 128, true}, {17, 6, 2, 200, true},
     {16, 7, 2, 100, true},     {16, 8, 1, 64, true},  {14, 3, 1, 128, true},
     {16, 4, 2, 256, false},    {15, 6, 4, 64, false}, {14, 2, 1, 200, false},
-    {12, 5, 2, 1 << 16, true}, {13, 6, 8, 32, true}};
+    {12, 5, 2, 1 << 16, true}, {13, 6, 8, 32, true},  {18, 6, 2, 200, true},
+    {21, 7, 1, 300, true}};
 
 Test(long_search, codes_are_the_same_by_every_instruction_set_whatever_the_ends) {
   enum { STEPS = 90, DIM = 8 };

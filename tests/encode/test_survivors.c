@@ -74,8 +74,7 @@ Test(survivors, a_given_end_leaves_as_many_whose_newest_code_begins_as_it_does) 
 
 Test(survivors, too_many_below_a_limit_cost_few_of_them) {
   enum { WIDTH = 64, STEPS = 400 };
-  make(16, 3,
-       WIDTH); /* a quarter of the rows says where the limit is, and is wrong each fourth time */
+  make(16, 3, WIDTH); /* an eighth of the rows says where the limit is, and is often wrong */
   const qp_survivors_run run = {.target = target,
                                 .circle = STEPS,
                                 .steps = STEPS,
