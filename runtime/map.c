@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "runtime/printable.h"
 #include "runtime/regular_file.h"
 
 /*
@@ -48,6 +49,7 @@ static void note(const qp_map *map, const char *path) {
   if (m) {
     m->bytes = map->bytes;
     snprintf(m->path, sizeof m->path, "%s", path);
+    qp_printable(m->path, sizeof m->path, false); /* a handler of signals cannot */
     atomic_store(&m->data, map->data);
   }
   pthread_mutex_unlock(&mapped_lock);

@@ -21,8 +21,8 @@ typedef struct qp_map {
 qp_status qp_map_open(const char *path, qp_map *out, qp_error *err);
 void qp_map_close(qp_map *m);
 
-/* The file that is mapped at an address, as it was named; NULL: none.  May be called by a handler
-   of signals. */
+/* The file that is mapped at an address, as it was named, in characters that may be printed; NULL:
+   none.  May be called by a handler of signals. */
 const char *qp_map_file_at(const void *address);
 
 /* Say that the pages inside [offset, offset + bytes) are not needed for now: they leave memory, and

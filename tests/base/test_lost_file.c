@@ -58,6 +58,17 @@ Test(lost_file, ends_the_process_with_its_name) {
   qp_map_close(&other);
 }
 
+/* An index names files of others. */
+Test(lost_file, writes_no_name_that_a_terminal_obeys) {
+  char said[512];
+  qp_map map = map_zeros("we\033[31mights");
+  cr_assert_eq(truncate(in_folder("we\033[31mights"), PAGE), 0);
+  read_in_child(map.data + 2 * PAGE, said, sizeof said);
+  cr_expect(strstr(said, "/we\\x1b[31mights: became shorter"), "%s", said);
+  cr_expect(!strchr(said, '\033'));
+  qp_map_close(&map);
+}
+
 Test(lost_file, leaves_other_faults_as_they_are) {
   char said[512];
   qp_map map = map_zeros("weights");
