@@ -2,7 +2,10 @@
 /* Coordinate descent on codes, some columns at a time. */
 #include "gen/encode/descent.h"
 
+#include <stdbool.h>
 #include <string.h>
+
+#include "gen/base/simd.h"
 
 enum { ROWS = 32, BLOCK = 64 /* columns between two products with all of H */ };
 
@@ -10,6 +13,7 @@ enum { ROWS = 32, BLOCK = 64 /* columns between two products with all of H */ };
 typedef struct block {
   const qp_feedback *f;
   unsigned at, n, dim, states;
+  bool wide; /* by vectors of AVX2 */
   float slope[ROWS][BLOCK];
 } block;
 
@@ -29,18 +33,79 @@ static uint32_t best_scalar(const block *b, const qp_descent_row *row, unsigned 
 }
 
 /* A pair: with d = t - v of a code t the loss changes by  2 slope.d + d H d^T. */
-static uint32_t best_pair(const block *b, const qp_descent_row *row, unsigned k, const float *v,
-                          const float *slope, uint32_t code) {
-  const float added = (float)b->f->added, q = 2 * h_at(b->f, k, k + 1);
-  const float p = h_at(b->f, k, k) + added, r = h_at(b->f, k + 1, k + 1) + added;
-  uint32_t best = code;
-  float least = 0;
-  for (uint32_t i = 0; i < b->states; i++) {
-    const float x = row->table[2 * i] - v[0], y = row->table[2 * i + 1] - v[1];
-    const float change = x * (2 * slope[0] + p * x + q * y) + y * (2 * slope[1] + r * y);
+typedef struct parabola {
+  float v[2], twice[2]; /* twice the slope */
+  float p, q, r;        /* H of both, q twice */
+} parabola;
+
+/* The least change of the codes [from, states), if it is below 'least'. */
+static uint32_t least_pair(const parabola *a, const float *table, uint32_t from, uint32_t states,
+                           float least, uint32_t best) {
+  for (uint32_t i = from; i < states; i++) {
+    const float x = table[2 * i] - a->v[0], y = table[2 * i + 1] - a->v[1];
+    const float change = x * (a->twice[0] + a->p * x + a->q * y) + y * (a->twice[1] + a->r * y);
     if (change < least) least = change, best = i;
   }
   return best;
+}
+
+#ifdef QP_X86
+#include <immintrin.h>
+
+enum { LANES = 8 };
+
+/* The least of what the lanes have found, and of equals the first code. */
+QP_AVX2_INLINE void least_lane(__m256 least, __m256i at, float *lowest, uint32_t *best) {
+  float v[LANES];
+  uint32_t i[LANES];
+  _mm256_storeu_ps(v, least);
+  _mm256_storeu_si256((__m256i *)(void *)i, at);
+  for (unsigned k = 0; k < LANES; k++) {
+    if (!(v[k] < *lowest) && !(v[k] == *lowest && v[k] < 0 && i[k] < *best)) continue;
+    *lowest = v[k];
+    *best = i[k];
+  }
+}
+
+/* The same operations in the same order for eight codes at once. */
+QP_AVX2 static uint32_t least_pair_avx2(const parabola *a, const float *table, uint32_t states,
+                                        uint32_t code) {
+  const __m256 vx = _mm256_set1_ps(a->v[0]), vy = _mm256_set1_ps(a->v[1]);
+  const __m256 sx = _mm256_set1_ps(a->twice[0]), sy = _mm256_set1_ps(a->twice[1]);
+  const __m256 p = _mm256_set1_ps(a->p), q = _mm256_set1_ps(a->q), r = _mm256_set1_ps(a->r);
+  __m256i at = _mm256_setr_epi32(0, 1, 4, 5, 2, 3, 6, 7), best = _mm256_set1_epi32((int)code);
+  __m256 least = _mm256_setzero_ps();
+  uint32_t i = 0;
+  for (; i + LANES <= states; i += LANES, at = _mm256_add_epi32(at, _mm256_set1_epi32(LANES))) {
+    const __m256 low = _mm256_loadu_ps(table + 2 * i),
+                 high = _mm256_loadu_ps(table + 2 * i + LANES);
+    const __m256 x = _mm256_sub_ps(_mm256_shuffle_ps(low, high, 0x88), vx);
+    const __m256 y = _mm256_sub_ps(_mm256_shuffle_ps(low, high, 0xdd), vy);
+    const __m256 first = _mm256_add_ps(_mm256_add_ps(sx, _mm256_mul_ps(p, x)), _mm256_mul_ps(q, y));
+    const __m256 second = _mm256_add_ps(sy, _mm256_mul_ps(r, y));
+    const __m256 change = _mm256_add_ps(_mm256_mul_ps(x, first), _mm256_mul_ps(y, second));
+    const __m256 less = _mm256_cmp_ps(change, least, _CMP_LT_OQ);
+    least = _mm256_blendv_ps(least, change, less);
+    best = _mm256_blendv_epi8(best, at, _mm256_castps_si256(less));
+  }
+  float lowest = 0;
+  least_lane(least, best, &lowest, &code);
+  return least_pair(a, table, i, states, lowest, code);
+}
+#endif
+
+static uint32_t best_pair(const block *b, const qp_descent_row *row, unsigned k, const float *v,
+                          const float *slope, uint32_t code) {
+  const float added = (float)b->f->added;
+  const parabola a = {.v = {v[0], v[1]},
+                      .twice = {2 * slope[0], 2 * slope[1]},
+                      .p = h_at(b->f, k, k) + added,
+                      .q = 2 * h_at(b->f, k, k + 1),
+                      .r = h_at(b->f, k + 1, k + 1) + added};
+#ifdef QP_X86
+  if (b->wide) return least_pair_avx2(&a, row->table, b->states, code);
+#endif
+  return least_pair(&a, row->table, 0, b->states, 0, code);
 }
 
 /* Code u of row r, of the columns from at + i on; 'moved' gets what its values change by. */
@@ -64,10 +129,12 @@ static void choose(block *b, const qp_descent_row *row, unsigned r, unsigned i, 
 void qp_descend(const qp_feedback *f, unsigned first, unsigned end, unsigned dim, unsigned states,
                 const qp_descent_row row[32], float *values, float *slopes, float *scratch) {
   const size_t columns = f->columns;
+  const bool wide = qp_simd() >= QP_SIMD_AVX2;
   memset(scratch, 0, sizeof *scratch * ROWS * columns);
   for (unsigned at = first; at < end; at += BLOCK) {
     block b = {.f = f, .at = at, .n = end - at < BLOCK ? end - at : BLOCK, .dim = dim};
     b.states = states;
+    b.wide = wide;
     for (size_t r = 0; r < ROWS; r++) {
       memcpy(b.slope[r], slopes + r * columns + at, sizeof(float) * b.n);
       for (unsigned i = 0; i < b.n && row[r].table; i += dim)

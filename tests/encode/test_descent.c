@@ -129,3 +129,36 @@ static void descend(unsigned dim) {
 Test(descent, scalars_end_where_no_other_code_loses_less) { descend(1); }
 
 Test(descent, pairs_end_where_no_other_code_loses_less) { descend(2); }
+
+/* Codes that are equal, some of them best, and as many as no whole number of vectors has. */
+Test(descent, pairs_are_the_same_with_and_without_vectors_the_first_of_equals) {
+  enum { FEW = STATES - 3 };
+  static uint32_t found[2][ROWS * COLUMNS];
+  unsigned *edge = malloc(sizeof *edge * (COLUMNS + 1));
+  for (unsigned i = 0; i <= COLUMNS; i++) edge[i] = i;
+  qp_feedback f;
+  make_hessian();
+  const qp_status status = qp_feedback_make(&f, COLUMNS, hessian, 0.05, edge, COLUMNS, &err);
+  if (status == QP_E_MISSING) return; /* no BLAS here */
+  cr_assert_eq(status, QP_OK, "%s", err.text);
+  for (unsigned n = 0; n < 2; n++) {
+    qp_descent_row row[ROWS] = {{0}};
+    begin(&f, 2);
+    memcpy(table + 2 * 4, table + 2 * 1, sizeof *table * 2 * 3); /* 1 to 3 come again */
+    for (unsigned r = 0; r < ROWS; r++) {
+      for (unsigned k = 0; k < (END - FIRST) / 2; k++) {
+        code[r * COLUMNS + k] = 0;
+        set_code(r, FIRST + 2 * k, 2, 0);
+      }
+      row[r] = (qp_descent_row){table, NULL, code + r * COLUMNS};
+    }
+    if (n) setenv("QPAL_ISA", "plain", 1);
+    qp_descend(&f, FIRST, END, 2, FEW, row, value, slope, scratch);
+    unsetenv("QPAL_ISA");
+    for (unsigned r = 0; r < ROWS; r++)
+      for (unsigned k = 0; k < (END - FIRST) / 2; k++) cr_assert_lt(code[r * COLUMNS + k], FEW);
+    memcpy(found[n], code, sizeof code);
+  }
+  cr_expect_arr_eq(found[0], found[1], sizeof found[0]);
+  qp_feedback_free(&f);
+}
