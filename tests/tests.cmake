@@ -18,15 +18,19 @@ endif()
 
 # This machine's NVRTC, told to optimise little and to leave out ptxas: for all tests but those that
 # look at machine code or at what the optimiser makes.
-# And one with ptxas, for those that look at what it says of kernels.
-foreach(name quick_nvrtc quick_nvrtc_ptxas)
+# And one with ptxas, for those that look at what it says of kernels; and one that optimises less
+# still, for those that compile many and run few.
+foreach(name quick_nvrtc quick_nvrtc_ptxas hasty_nvrtc)
   add_library(${name} MODULE tests/fake/quick_nvrtc.c tests/fake/plain_cubin.c)
   target_link_libraries(${name} PRIVATE qp_flags libqpal)
   target_link_options(${name} PRIVATE LINKER:--exclude-libs,ALL)
   set_target_properties(${name} PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
 endforeach()
 target_compile_definitions(quick_nvrtc_ptxas PRIVATE PTXAS)
+target_compile_definitions(hasty_nvrtc PRIVATE HASTY)
 set(quick_environment ${test_environment} QPAL_NVRTC=set:$<TARGET_FILE:quick_nvrtc>)
+set(hasty_environment ${test_environment} QPAL_NVRTC=set:$<TARGET_FILE:hasty_nvrtc>)
+set(runs_few test_tune test_bench)
 set(wants_ptxas test_architectures test_candidate)
 set(as_shipped test_compile test_cubin test_cost test_instruction_mix test_hot_path test_dynlib
   test_library_probe test_rotation test_encode_kernel)
@@ -103,6 +107,9 @@ if(CRITERION_FOUND)
       ENVIRONMENT_MODIFICATION "${quick_environment}" TIMEOUT ${patience})
     if(name IN_LIST as_shipped)
       set_tests_properties(${name} PROPERTIES ENVIRONMENT_MODIFICATION "${test_environment}")
+    elseif(name IN_LIST runs_few)
+      set_tests_properties(${name} PROPERTIES ENVIRONMENT_MODIFICATION "${hasty_environment}")
+      add_dependencies(${name} hasty_nvrtc)
     elseif(name IN_LIST wants_ptxas)
       set_tests_properties(${name} PROPERTIES ENVIRONMENT_MODIFICATION
         "${test_environment};QPAL_NVRTC=set:$<TARGET_FILE:quick_nvrtc_ptxas>")
@@ -246,7 +253,7 @@ set_tests_properties(includes lengths includes_breaks presets fuzz_all PROPERTIE
 if(TARGET qpal AND NOT QPAL_ANALYZE)
   add_test(NAME slurm COMMAND ${PROJECT_SOURCE_DIR}/tests/slurm/run ${PROJECT_BINARY_DIR})
   set_tests_properties(slurm PROPERTIES
-    ENVIRONMENT_MODIFICATION "${quick_environment}" TIMEOUT ${patience})
+    ENVIRONMENT_MODIFICATION "${hasty_environment}" TIMEOUT ${patience})
 endif()
 
 # Checkpoints and configs as others have brought them.

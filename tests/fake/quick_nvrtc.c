@@ -5,7 +5,9 @@
 ** is NVRTC's optimiser, and half as much ptxas.
 **   qpal --QPAL_NVRTC--> this library --> the NVRTC that qpal would find by itself
 ** Whoever asks for a cubin gets one that names the kernel and has no machine code (plain_cubin.h);
-** a second library, built with PTXAS defined, makes true ones.
+** a second library, built with PTXAS defined, makes true ones.  A third, built with HASTY defined,
+** optimises less still: for tests that compile many kernels and run few, as their code is several
+** times as long.
 ** The build in the head of its PTX says so: what it compiled is never found in a cache as the code
 ** of the true one.
 */
@@ -37,7 +39,16 @@ enum { WITH_PTXAS = 1 };
 #define BUILD "QC"
 #else
 enum { WITH_PTXAS = 0 };
+#ifdef HASTY
+#define BUILD "QH"
+#else
 #define BUILD "QP"
+#endif
+#endif
+#ifdef HASTY
+#define LEVEL "max"
+#else
+#define LEVEL "mid"
 #endif
 enum { MOST = 16 }; /* options */
 
@@ -109,7 +120,7 @@ const char *nvrtcGetErrorString(nvrtcResult result) { return behind.error(result
    not know an option compiles without both, and so does one that fails with them: 13.5.37, told so,
    refuses __dp4a below sm_100 ("unsupported operation"). */
 static nvrtcResult compile_quickly(nvrtcProgram p, int count, const char *const *options) {
-  static const char *const more[] = {"--Ofast-compile=mid", "--minimal"};
+  static const char *const more[] = {"--Ofast-compile=" LEVEL, "--minimal"};
   enum { MORE = sizeof more / sizeof *more };
   const char *all[MOST + MORE];
   if (count > 0) memcpy(all, options, (size_t)count * sizeof *all);
