@@ -279,9 +279,8 @@ endif()
 
 # The command's own proofs.  As shipped: each kind of quantizer in every family's steady state, and
 # each other operation.  With an NVRTC that optimises little, in less than half the time: what else
-# `qpal check` covers, a quantizer that is not the first of its kind alone in dequant or one of
-# gemm's families, and that broken templates are seen.  tests/nightly runs `qpal check`, which is
-# all of it as shipped.
+# `qpal check` covers, each quantizer alone in dequant or one of gemm's families, and that broken
+# templates are seen.  tests/nightly runs `qpal check`, which is all of it as shipped.
 if(TARGET qpal AND NOT QPAL_ANALYZE)
   # What is there for qpal import alone differs from int4-g128 and nf4-g64 in numbers; q4_1 has a
   # decode of its own.

@@ -162,8 +162,17 @@ Test(cases, by_turns_hold_a_quantizer_of_a_kind_once_in_dequant_or_in_a_family_o
                      count_alone("gemm_tensor", turns[2]) + count_alone("gemm_tensor", turns[3]) +
                      count_alone("gemm_cuda", turns[1]) + count_alone("gemm_cuda", turns[3]),
                  0);
+    cr_expect_eq(count_alone("gemm_tensor", turns[0]), op != 2, "the first of a kind is in all");
+    cr_expect_eq(count_alone("gemm_cuda", turns[0]), op != 2);
+    cr_expect_eq(count_alone("dequant", turns[0]), op != 1);
     qp_cases_free(&cases);
   }
+  w.no_pairs = true; /* which show each kind in all families */
+  w.ops = 0;
+  make(&w);
+  cr_expect_eq(count_alone("dequant", turns[0]), 1);
+  cr_expect_eq(count_alone("gemm_tensor", turns[0]) + count_alone("gemm_cuda", turns[0]), 0);
+  cr_expect_eq(count_alone("gemm_tensor", turns[1]), 1);
 }
 
 Test(cases, hold_no_steady_pairs_where_that_is_wished_and_nothing_else_less) {
@@ -186,7 +195,17 @@ Test(cases, hold_no_steady_pairs_where_that_is_wished_and_nothing_else_less) {
   }
 }
 
-/* A palette with more quantizers than there are kinds: gemm_naive has one of each. */
+static size_t count_alone_in_references(void) {
+  size_t n = 0;
+  for (size_t i = 0; i < cases.count; i++) {
+    const qp_case *c = &cases.list[i];
+    n += c->choice.family->reference && c->problem.segments == 1 && !c->problem.rotate_fused;
+  }
+  return n;
+}
+
+/* A palette with more quantizers than there are kinds: gemm_naive has one of each, by turns none
+   where pairs are left out. */
 Test(cases, of_a_palette_hold_one_quantizer_of_each_kind_in_a_reference) {
   const qp_quantizer *many[66];
   for (size_t i = 0; i < 66; i++) many[i] = list[i % 6];
@@ -194,13 +213,16 @@ Test(cases, of_a_palette_hold_one_quantizer_of_each_kind_in_a_reference) {
   w.quantizer = many;
   w.quantizers = 66;
   make(&w);
-  size_t single = 0;
-  for (size_t i = 0; i < cases.count; i++) {
-    const qp_case *c = &cases.list[i];
-    single += c->choice.family->reference && c->problem.segments == 1 && !c->problem.rotate_fused;
-  }
   for (size_t q = 0; q < 6; q++) cr_expect_geq(count_of("gemm_naive", list[q]), 1);
-  cr_expect_eq(single, 6);
+  cr_expect_eq(count_alone_in_references(), 6);
+  qp_cases_free(&cases);
+  w.singles = QP_SINGLES_TURN;
+  make(&w);
+  cr_expect_eq(count_alone_in_references(), 6);
+  qp_cases_free(&cases);
+  w.no_pairs = true;
+  make(&w);
+  cr_expect_eq(count_alone_in_references(), 0);
 }
 
 Test(cases, of_all_try_every_batch_to_8_in_every_gemm) {

@@ -33,7 +33,7 @@ typedef enum qp_coverage {
 typedef enum qp_singles {
   QP_SINGLES_EACH, /* in each family of gemm, and in dequant */
   QP_SINGLES_TURN, /* in one of dequant and the families of gemm that compete, in turn; the first
-                      quantizer of each kind in all */
+                      quantizer of each kind in all, unless pairs of kinds are left out */
   QP_SINGLES_NONE  /* in reference families alone */
 } qp_singles;
 

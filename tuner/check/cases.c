@@ -59,12 +59,19 @@ static bool is_first_of_kind(const qp_case_maker *m, size_t number) {
   return true;
 }
 
+/* Are those in turn one of each kind in all families?  Not where pairs of kinds are left out: they
+   are checked elsewhere, and show each kind in all families. */
+static bool is_in_all(const qp_case_maker *m, size_t number) {
+  const bool elsewhere = m->w->singles == QP_SINGLES_TURN && m->w->no_pairs;
+  return !elsewhere && is_first_of_kind(m, number);
+}
+
 /* Is it the turn of the quantizer with this number to be alone in dequant (0), or in the family of
    gemm that stands f-th among those that compete (f + 1)?  One decode function serves them all. */
 static bool has_its_turn(const qp_case_maker *m, size_t number, size_t turn) {
   const qp_singles singles = m->w->singles;
   if (singles != QP_SINGLES_TURN) return singles == QP_SINGLES_EACH;
-  return number % (1 + m->of[QP_OP_GEMM].usual) == turn || is_first_of_kind(m, number);
+  return number % (1 + m->of[QP_OP_GEMM].usual) == turn || is_in_all(m, number);
 }
 
 /* Is the quantizer with this number alone in this family? Of a whole palette a reference has one
@@ -73,7 +80,7 @@ static bool stands_alone(const qp_case_maker *m, size_t number, const qp_case_fa
                          size_t f) {
   if (list->family[f]->reference)
     return m->w->coverage != QP_COVER_SOME || m->w->quantizers <= QP_CASE_KINDS ||
-           is_first_of_kind(m, number);
+           is_in_all(m, number);
   return has_its_turn(m, number, f + 1);
 }
 
