@@ -26,11 +26,12 @@ void qp_steady_kind(const qp_quantizer *q, char *to, size_t size) {
   const qp_quantizer *l = leaf(q);
   bool rows = false;
   for (unsigned b = 0; b < l->codebooks; b++) rows |= l->codebook[b].scope == QP_SCOPE_ROW;
+  const bool computed = l->kind == QP_VECTOR && !l->codebooks && l->fields > 1; /* of several */
   const char *field = l->fields ? qp_field_row_of(l->field[0].type)->name : "";
-  snprintf(to, size, "%s%s, %u a code%s%s%s%s%s%s", q->kind == QP_SPLIT ? "split " : "",
-           kinds[l->kind], l->dim, l->planes ? ", planes" : "", rows ? ", codebooks of rows" : "",
-           l->fields ? ", " : "", field, l->fields ? " fields" : "",
-           l->sparse > 0 ? ", sparse" : "");
+  snprintf(to, size, "%s%s, %u a code%s%s%s%s%s%s%s", q->kind == QP_SPLIT ? "split " : "",
+           kinds[l->kind], l->dim, computed ? ", computed" : "", l->planes ? ", planes" : "",
+           rows ? ", codebooks of rows" : "", l->fields ? ", " : "", field,
+           l->fields ? " fields" : "", l->sparse > 0 ? ", sparse" : "");
 }
 
 static bool same_kind(const qp_quantizer *a, const qp_quantizer *b) {
@@ -153,7 +154,8 @@ unsigned qp_steady_met(const qp_kernel *k, const qp_quantizer *q) {
 
 /* Odd numbers of superblocks: of 64 columns; of the halves of a split; of 320 columns too. */
 static const unsigned columns[] = {416, 928, 1312, 2656};
-enum { COLUMNS = sizeof columns / sizeof *columns };
+/* From the third round on there are more rows than are wanted: a border between two warps moves. */
+enum { COLUMNS = sizeof columns / sizeof *columns, ROUNDS = 6 };
 
 /* Row groups of a cluster with which the first warp of each of its parts has 2 stages + 1 units. */
 static unsigned row_groups_for(const qp_kernel *k, const qp_cluster *c) {
@@ -182,8 +184,8 @@ static unsigned row_groups_for_dequant(const qp_kernel *k, unsigned segment) {
   return most;
 }
 
-/* A segment that is open takes the row groups that are wanting, half a one less. */
-static void give_rows(const qp_kernel *k, const bool *open, qp_problem *p) {
+/* A segment that is open takes the row groups that are wanting and some more, half a one less. */
+static void give_rows(const qp_kernel *k, const bool *open, unsigned more, qp_problem *p) {
   for (unsigned i = 0; i < k->clusters; i++) {
     const qp_cluster *c = &k->cluster[i];
     const unsigned last = c->segment + c->segments - 1;
@@ -198,19 +200,26 @@ static void give_rows(const qp_kernel *k, const bool *open, qp_problem *p) {
     for (unsigned s = c->segment; s < last && gemm; s++)
       given += (p->segment[s].rows + QP_GROUP_ROWS - 1) / QP_GROUP_ROWS;
     if (open[last])
-      p->segment[last].rows = QP_GROUP_ROWS * (wanted > given ? wanted - given : 1) - 16;
+      p->segment[last].rows = QP_GROUP_ROWS * (more + (wanted > given ? wanted - given : 1)) - 16;
   }
 }
 
-static unsigned asked_of(const qp_problem *p) {
-  const unsigned both = QP_STEADY_UNITS | QP_STEADY_CARRY | QP_STEADY_ROW_GROUP;
-  return qp_op_multiplies(p->op) ? both | QP_STEADY_SHARED : both;
+/* Say what is asked of a launch for one of its quantizers. */
+static unsigned asked_of(const qp_problem *p, const qp_quantizer *q) {
+  const unsigned all = QP_STEADY_UNITS | QP_STEADY_CARRY | QP_STEADY_ROW_GROUP | QP_STEADY_RAGGED;
+  unsigned segments = 0;
+  if (p->op != QP_OP_GEMM) return qp_op_multiplies(p->op) ? all | QP_STEADY_SHARED : all;
+  for (unsigned s = 0; s < p->segments; s++) segments += p->segment[s].quantizer == q;
+  const bool borders = segments > 1 && qp_kernel_mergeable(q);
+  return all | QP_STEADY_SHARED | (borders ? QP_STEADY_BORDER : 0);
 }
 
 static bool all_met(const qp_kernel *k) {
-  const unsigned asked = asked_of(&k->problem);
-  for (unsigned s = 0; s < k->problem.segments; s++)
-    if ((qp_steady_met(k, k->problem.segment[s].quantizer) & asked) != asked) return false;
+  for (unsigned s = 0; s < k->problem.segments; s++) {
+    const qp_quantizer *q = k->problem.segment[s].quantizer;
+    const unsigned asked = asked_of(&k->problem, q);
+    if ((qp_steady_met(k, q) & asked) != asked) return false;
+  }
   return true;
 }
 
@@ -223,12 +232,12 @@ qp_status qp_steady_shape(qp_families *families, qp_problem *p, const qp_choice 
     tried.columns = columns[i];
     for (unsigned s = 0; s < p->segments; s++)
       if (open[s]) tried.segment[s].rows = 16;
-    for (unsigned round = 0; round < 3; round++) { /* rows may move blocks from part to part */
+    for (unsigned round = 0; round < ROUNDS; round++) { /* rows may move blocks from part to part */
       qp_kernel k;
       const qp_status status = qp_kernel_make(families, &tried, choice, &k, err);
       if (status) return status;
       const bool done = all_met(&k);
-      if (!done) give_rows(&k, open, &tried);
+      if (!done) give_rows(&k, open, round > 1 ? round - 1 : 0, &tried);
       qp_kernel_free(&k);
       if (!done) continue;
       *p = tried;
