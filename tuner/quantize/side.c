@@ -228,7 +228,7 @@ static qp_status find_scales(making *m) {
                    "--calibration that has the Hessian of '%s' is needed",
                    m->first->quantizer->name, m->first->name);
   float *sample = malloc((m->linears + 1) * cells * sizeof *sample);
-  double *log_m = malloc(m->columns * sizeof *log_m);
+  double *log_m = calloc(m->columns, sizeof *log_m);
   qp_status status =
       sample && log_m ? QP_OK : qp_fail(m->err, QP_E_NOMEM, "no memory for rows of weights");
   for (size_t i = 0; i < m->linears && !status; i++) {
