@@ -680,7 +680,8 @@ local function refuse_unknown(of, prefix)
     if type(name) ~= "string" then return nil end
     if name == "_guards" then return guards end
     local names = sorted_keys(of)
-    local near, advice = host.suggest(name, names), instead[name]
+    local advice = instead[name]
+    local near = not advice and host.suggest(name, names)
     if not advice and prefix == "" and of_numbers[name] then
       advice = format(
         "Lua's own is math.%s, of plain numbers; of the state, look it up in a codebook", name)

@@ -274,6 +274,26 @@ Test(cli, check_says_why_a_quantizer_has_no_encode_kernel) {
   expect("check tcq-3.25 --op encode-fed", 2, "of those: tcq-3 tcq-3.5");
 }
 
+/* Four books that every state looks an entry up in take 256 KiB. */
+Test(cli, check_skips_with_the_reason_what_no_kernel_has_room_for) {
+  char folder[] = "/tmp/qpal-cli-XXXXXX", path[64], question[160];
+  cr_assert(mkdtemp(folder));
+  snprintf(path, sizeof path, "%s/large.lua", folder);
+  FILE *f = fopen(path, "w");
+  fputs("local books = {}\n"
+        "for i = 1, 4 do books['b' .. i] = random_gaussian { entries = 16384, seed = i } end\n"
+        "return scalar { name = 'large', bits = 14, codebooks = books,\n"
+        "  decode = function (c, b) return b.b1[c] + b.b2[c] + b.b3[c] + b.b4[c] end }\n",
+        f);
+  fclose(f);
+  snprintf(question, sizeof question, "check %s --few --op dequant --device sim", path);
+  expect(question, 1, "SKIP    large: its tables take 262144 bytes of shared memory, ");
+  expect(question, 1, "more than the ");
+  expect(question, 1, " 0 PASS, 0 FAIL, ");
+  remove(path);
+  remove(folder);
+}
+
 Test(cli, distortion_says_where_codebooks_are_not_fitted) {
   char folder[] = "/tmp/qpal-cli-XXXXXX", path[64], question[128];
   cr_assert(mkdtemp(folder));
