@@ -2,6 +2,7 @@
 /* Which vector instructions this CPU has. */
 #include "gen/base/simd.h"
 
+#include <assert.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -39,6 +40,7 @@ qp_simd_level qp_simd(void) {
   const char *asked = getenv("QPAL_ISA");
   if (atomic_load_explicit(&known, memory_order_relaxed) < 0) atomic_store(&known, (int)of_cpu());
   const qp_simd_level has = (qp_simd_level)atomic_load_explicit(&known, memory_order_relaxed);
+  assert(has <= QP_SIMD_AVX512);
   for (unsigned i = QP_SIMD_PLAIN; asked && i < has; i++)
     if (!strcmp(asked, names[i])) return (qp_simd_level)i;
   return has;

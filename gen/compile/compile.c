@@ -3,6 +3,7 @@
    threads. */
 #include "gen/compile/compile_internal.h"
 
+#include <assert.h>
 #include <math.h>
 #include <poll.h>
 #include <stdio.h>
@@ -296,6 +297,7 @@ qp_status qp_compiler_open(const qp_compiler_options *opt, qp_compiler **out, qp
 
 void qp_compiler_close(qp_compiler *c) {
   if (!c) return;
+  assert(c->slots || !c->slot_count);
   for (unsigned i = 0; i < c->slot_count; i++) {
     qp_slot *s = &c->slots[i];
     int wait_status;
