@@ -19,7 +19,6 @@ enum {
   LARGE_ROUNDS = 6,
   MAX_THREADS = 64
 };
-enum { LEAST_CODES = 4 /* of a lane's codes for an entry, or it would learn them by heart */ };
 /* A round must bring the loss below this share of the loss before. */
 #define WORTH_A_ROUND       0.9993
 #define WORTH_A_LARGE_ROUND 0.99
@@ -44,7 +43,7 @@ typedef struct fit {
   qp_coder_out out;
   qp_coder coder;
   bool beams;   /* search stages, where there are */
-  bool large;   /* A codebook is. */
+  bool large;   /* A codebook that is fitted is. */
   bool beamed;  /* there were, in the place of a table */
   unsigned end; /* The row groups in hand end here. */
   _Atomic unsigned next;
@@ -220,13 +219,14 @@ static qp_status open_fit(fit *f, uint16_t *const *book, uint16_t **best, qp_err
     const size_t codes = (size_t)s->rows * s->columns / q->dim;
     if (b->scope != QP_SCOPE_TENSOR && !f->options->all) continue;
     f->view.codebook[c].scope = QP_SCOPE_SPEC;
-    f->large = f->large || b->entries > LARGE;
-    unknown[c] = f->options->whole || codes >= (size_t)LEAST_CODES * b->entries;
+    unknown[c] = codes >= (size_t)f->options->least_codes * b->entries;
     if (!unknown[c]) {
-      qp_fail(&f->error, QP_E_ARG, "%s: codebook '%s' has %u entries, and %zu codes are too few",
-              q->name, b->name, b->entries, codes);
+      qp_fail(&f->error, QP_E_ARG,
+              "%s: codebook '%s' has %u entries, and %zu codes are too few, %u an entry are needed",
+              q->name, b->name, b->entries, codes, f->options->least_codes);
       continue;
     }
+    f->large = f->large || b->entries > LARGE;
     const size_t bytes = sizeof(uint16_t) * numbers(&q->codebook[c]);
     f->view.codebook[c].data = f->now[c] = malloc(bytes);
     best[c] = malloc(bytes);

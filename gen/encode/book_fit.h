@@ -14,6 +14,7 @@
    each entry 32 codes, up to 2^24.  Of N(0,1) in 8 dimensions a book loses 24 % less than its draws
    on the 16 vectors an entry that it was fitted to, and 5 % less on others. */
 enum {
+  QP_BOOK_FIT_LEAST = 4, /* a usual least_codes */
   QP_BOOK_FIT_WEIGHTS = 1 << 19,
   QP_BOOK_FIT_CODES = 32,
   QP_BOOK_FIT_MOST = 1 << 24,
@@ -27,8 +28,10 @@ typedef struct qp_book_fit_options {
   unsigned threads;           /* at least 1 */
   unsigned beam;              /* as qp_encode_options has it */
   const float *column_weight; /* [columns]: what an error of a column costs; NULL: all the same */
-  bool whole; /* The rows are all that will be coded: it does no harm to learn them by heart. */
-  bool all;   /* Codebooks of every scope are fitted, one for all rows. */
+  /* Of fewer codes for an entry a codebook stays as it is, as it would learn them by heart.  0: the
+     rows are all that will be coded, so that does no harm. */
+  unsigned least_codes;
+  bool all;        /* Codebooks of every scope are fitted, one for all rows. */
   unsigned rounds; /* most rounds; 0: 40 */
   /* Is told before each solution what the loss is, as a share of the weights' squares.  May be
      NULL. */

@@ -95,6 +95,11 @@ typedef struct qp_encode_options {
   ** linear is coded both ways, and the codes with the lower proxy loss are kept.
   */
   bool settles_scale, settles_damping;
+  /*
+  ** The rows are a sample, what is lost of them should be what is lost of more: codebooks of scope
+  ** "tensor" are fitted only where each entry has codes enough (gen/encode/book_fit.h).
+  */
+  bool stands_for_more;
   unsigned pieces; /* equal ranges of columns, of which each has streams of its own; 0: 1 */
   /* NULL: threads alone. */
   const qp_encode_searcher *searcher;

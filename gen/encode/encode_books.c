@@ -70,6 +70,11 @@ static qp_status use_own_books(job *j, unsigned p, qp_error *err) {
   return status;
 }
 
+static unsigned least_codes(const job *j, bool whole) {
+  if (j->options->stands_for_more) return QP_BOOK_FIT_CODES;
+  return whole ? 0 : QP_BOOK_FIT_LEAST;
+}
+
 /* What cannot be fitted keeps the spec's codebooks, and says so. */
 qp_status qp_encode_fit_books(job *j, unsigned p, qp_error *err) {
   qp_encoded *e = j->out;
@@ -81,7 +86,7 @@ qp_status qp_encode_fit_books(job *j, unsigned p, qp_error *err) {
   float *rows = sample_rows(j, p, &s, err);
   const qp_book_fit_options options = {.threads = qp_encode_threads(j->options->threads),
                                        .beam = j->options->beam,
-                                       .whole = s.rows == e->rows,
+                                       .least_codes = least_codes(j, s.rows == e->rows),
                                        .column_weight = j->weight[p]};
   uint16_t *book[QP_MAX_CODEBOOKS] = {0};
   for (unsigned c = 0; c < q->codebooks; c++)

@@ -312,6 +312,7 @@ static qp_status fit_sample(const qp_quantizer *q, const qp_train_options *optio
                                    (QP_GROUP_ROWS * COLUMNS) * QP_GROUP_ROWS);
   const qp_book_fit_options how = {.threads = qp_encode_threads(options->threads),
                                    .beam = options->beam,
+                                   .least_codes = QP_BOOK_FIT_LEAST,
                                    .all = true,
                                    .rounds = options->rounds ? options->rounds : DEFAULT_ROUNDS,
                                    .progress = options->progress,

@@ -299,14 +299,19 @@ Test(cli, distortion_says_where_codebooks_are_not_fitted) {
   cr_assert(mkdtemp(folder));
   snprintf(path, sizeof path, "%s/product.lua", folder);
   FILE *f = fopen(path, "w");
-  fputs("return scalar { name = 'product', bits = 3,\n"
+  fputs("return { scalar { name = 'product', bits = 3,\n"
         "  codebooks = { a = values { 1, 2, scope = 'tensor' },\n"
         "    b = values { -2, -1, 1, 2, scope = 'tensor' } },\n"
-        "  decode = function (c, k) return k.a[c & 1] * k.b[c >> 1] end }\n",
+        "  decode = function (c, k) return k.a[c & 1] * k.b[c >> 1] end },\n"
+        "scalar { name = 'many', bits = 7, codebooks = {\n"
+        "    a = random_gaussian { entries = 128, dim = 1, scope = 'tensor' } },\n"
+        "  decode = function (c, k) return k.a[c] end } }\n",
         f);
   fclose(f);
-  snprintf(question, sizeof question, "distortion %s --samples 2048 --columns 64", path);
+  snprintf(question, sizeof question, "distortion %s:product --samples 2048 --columns 64", path);
   expect(question, 0, "product: codebooks stay as the file has them: ");
+  snprintf(question, sizeof question, "distortion %s:many --samples 2048 --columns 64", path);
+  expect(question, 0, "codebook 'a' has 128 entries, and 2048 codes are too few");
   unlink(path);
   rmdir(folder);
 }

@@ -29,16 +29,19 @@ static void set_up(void) {
 static void tear_down(void) { qp_palette_close(palette); }
 TestSuite(book_fit, .init = set_up, .fini = tear_down);
 
-static qp_encoded encode(const char *name, const float *hessian) {
+static qp_encoded encode_by(const char *name, const qp_encode_options *options) {
   const qp_quantizer *q = NULL;
   char path[512];
   snprintf(path, sizeof path, "%s/tests/encode/books.lua:%s", QP_SOURCE_DIR, name);
   cr_assert_eq(qp_palette_find(palette, path, &q, &err), QP_OK, "%s", err.text);
-  const qp_encode_options options = {.threads = 2, .input_scale = 1, .hessian = hessian};
   qp_encoded e;
-  cr_assert_eq(qp_encode_linear(q, weight, ROWS, COLUMNS, &options, &e, &err), QP_OK, "%s",
+  cr_assert_eq(qp_encode_linear(q, weight, ROWS, COLUMNS, options, &e, &err), QP_OK, "%s",
                err.text);
   return e;
+}
+
+static qp_encoded encode(const char *name, const float *hessian) {
+  return encode_by(name, &(qp_encode_options){.threads = 2, .input_scale = 1, .hessian = hessian});
 }
 
 /* What is stored decodes to what the figure says. */
@@ -112,6 +115,20 @@ Test(book_fit, what_cannot_be_fitted_says_so_and_keeps_the_codebooks_of_the_file
 }
 
 /* Of a diagonal Hessian the first 32 columns cost a hundred times as much as others. */
+/* 1536 vectors for 8192 and 2048 entries; 3072 for 16 and 16. */
+Test(book_fit, rows_that_stand_for_more_are_not_learnt_by_heart) {
+  const qp_encode_options sample = {.threads = 2, .input_scale = 1, .stands_for_more = true};
+  qp_encoded few = encode_by("stages", &sample), as_is = encode("stages-as-is", NULL);
+  cr_expect_eq(few.distortion, as_is.distortion);
+  cr_expect(strstr(few.unfitted, "'rest' has 2048 entries, and 1536 codes are too few"), "%s",
+            few.unfitted);
+  qp_encoded enough = encode_by("additive", &sample), all = encode("additive", NULL);
+  cr_expect_eq(enough.distortion, all.distortion);
+  cr_expect_str_empty(enough.unfitted);
+  qp_encoded *const each[] = {&few, &as_is, &enough, &all};
+  for (unsigned i = 0; i < sizeof each / sizeof *each; i++) qp_encoded_free(each[i]);
+}
+
 Test(book_fit, columns_that_cost_more_have_the_smaller_errors) {
   static const char *const names[] = {"row-pairs", "row-signs", "additive"};
   static const double most[] = {0.5, 0.7, 0.85};

@@ -83,6 +83,7 @@ static qp_status measure(const qp_quantizer *q, const distortion_options *o, fig
   qp_status status = QP_OK;
   qp_encode_options options = {.threads = o->threads,
                                .beam = o->beam,
+                               .stands_for_more = true,
                                .done = &w.done,
                                .coders = qp_coders_new(QP_CODERS_BYTES)};
   status = find_input_scale(q, o, &options.input_scale, err); /* once, not timed */
