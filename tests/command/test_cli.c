@@ -274,46 +274,55 @@ Test(cli, check_says_why_a_quantizer_has_no_encode_kernel) {
   expect("check tcq-3.25 --op encode-fed", 2, "of those: tcq-3 tcq-3.5");
 }
 
+typedef struct lua_file {
+  char folder[32], path[64];
+} lua_file;
+
+static lua_file write_lua(const char *text) {
+  lua_file l = {.folder = "/tmp/qpal-cli-XXXXXX"};
+  cr_assert(mkdtemp(l.folder));
+  snprintf(l.path, sizeof l.path, "%s/file.lua", l.folder);
+  FILE *f = fopen(l.path, "w");
+  cr_assert(f && fputs(text, f) >= 0 && !fclose(f));
+  return l;
+}
+
+static void remove_lua(const lua_file *l) {
+  remove(l->path);
+  remove(l->folder);
+}
+
 /* Four books that every state looks an entry up in take 256 KiB. */
 Test(cli, check_skips_with_the_reason_what_no_kernel_has_room_for) {
-  char folder[] = "/tmp/qpal-cli-XXXXXX", path[64], question[160];
-  cr_assert(mkdtemp(folder));
-  snprintf(path, sizeof path, "%s/large.lua", folder);
-  FILE *f = fopen(path, "w");
-  fputs("local books = {}\n"
-        "for i = 1, 4 do books['b' .. i] = random_gaussian { entries = 16384, seed = i } end\n"
-        "return scalar { name = 'large', bits = 14, codebooks = books,\n"
-        "  decode = function (c, b) return b.b1[c] + b.b2[c] + b.b3[c] + b.b4[c] end }\n",
-        f);
-  fclose(f);
-  snprintf(question, sizeof question, "check %s --few --op dequant --device sim", path);
+  char question[160];
+  const lua_file large = write_lua(
+      "local books = {}\n"
+      "for i = 1, 4 do books['b' .. i] = random_gaussian { entries = 16384, seed = i } end\n"
+      "return scalar { name = 'large', bits = 14, codebooks = books,\n"
+      "  decode = function (c, b) return b.b1[c] + b.b2[c] + b.b3[c] + b.b4[c] end }\n");
+  snprintf(question, sizeof question, "check %s --few --op dequant --device sim", large.path);
   expect(question, 1, "SKIP    large: its tables take 262144 bytes of shared memory, ");
   expect(question, 1, "more than the ");
   expect(question, 1, " 0 PASS, 0 FAIL, ");
-  remove(path);
-  remove(folder);
+  remove_lua(&large);
 }
 
 Test(cli, distortion_says_where_codebooks_are_not_fitted) {
-  char folder[] = "/tmp/qpal-cli-XXXXXX", path[64], question[128];
-  cr_assert(mkdtemp(folder));
-  snprintf(path, sizeof path, "%s/product.lua", folder);
-  FILE *f = fopen(path, "w");
-  fputs("return { scalar { name = 'product', bits = 3,\n"
-        "  codebooks = { a = values { 1, 2, scope = 'tensor' },\n"
-        "    b = values { -2, -1, 1, 2, scope = 'tensor' } },\n"
-        "  decode = function (c, k) return k.a[c & 1] * k.b[c >> 1] end },\n"
-        "scalar { name = 'many', bits = 7, codebooks = {\n"
-        "    a = random_gaussian { entries = 128, dim = 1, scope = 'tensor' } },\n"
-        "  decode = function (c, k) return k.a[c] end } }\n",
-        f);
-  fclose(f);
-  snprintf(question, sizeof question, "distortion %s:product --samples 2048 --columns 64", path);
+  char question[160];
+  const lua_file two =
+      write_lua("return { scalar { name = 'product', bits = 3,\n"
+                "  codebooks = { a = values { 1, 2, scope = 'tensor' },\n"
+                "    b = values { -2, -1, 1, 2, scope = 'tensor' } },\n"
+                "  decode = function (c, k) return k.a[c & 1] * k.b[c >> 1] end },\n"
+                "scalar { name = 'many', bits = 7, codebooks = {\n"
+                "    a = random_gaussian { entries = 128, dim = 1, scope = 'tensor' } },\n"
+                "  decode = function (c, k) return k.a[c] end } }\n");
+  snprintf(question, sizeof question, "distortion %s:product --samples 2048 --columns 64",
+           two.path);
   expect(question, 0, "product: codebooks stay as the file has them: ");
-  snprintf(question, sizeof question, "distortion %s:many --samples 2048 --columns 64", path);
+  snprintf(question, sizeof question, "distortion %s:many --samples 2048 --columns 64", two.path);
   expect(question, 0, "codebook 'a' has 128 entries, and 2048 codes are too few");
-  unlink(path);
-  rmdir(folder);
+  remove_lua(&two);
 }
 
 Test(cli, distortion_says_where_more_weights_were_encoded_than_asked_for) {
