@@ -130,7 +130,7 @@ static void surround(unsigned dim, const float *values, const uint32_t *order, u
 static bool fill_level(qp_codeword_tree *t, unsigned l, unsigned count, const float *values,
                        const uint32_t *order) {
   const unsigned children = l ? t->level[l - 1].nodes : t->tiles;
-  const unsigned each = FAN << (4 * l); /* codewords of a child */
+  const unsigned each = (unsigned)FAN << (4 * l); /* codewords of a child */
   const unsigned nodes = t->level[l].nodes = (children + FAN - 1) / FAN;
   float *box = t->level[l].box = aligned_alloc(64, sizeof *box * 2 * (size_t)t->dim * FAN * nodes);
   if (!box) return false;
