@@ -204,7 +204,7 @@ static bool prepare(flow *f) {
   parser *p = f->p;
   const uint32_t n = p->vregs.count;
   f->refs = p->refs.at ? p->refs.at + p->ref_begin : NULL; /* NULL: nothing refers to a register */
-  f->ref_count = p->refs.count - p->ref_begin;
+  f->ref_count = f->refs ? p->refs.count - p->ref_begin : 0;
   if (f->ref_count) qsort(f->refs, f->ref_count, sizeof *f->refs, by_op);
   f->first_ref = calloc(f->ops + 2, sizeof *f->first_ref);
   if (!f->first_ref || !find_blocks(f)) return false;

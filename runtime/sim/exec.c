@@ -306,7 +306,7 @@ static block_end run_block(qp_sim_block *b) {
   while (b->live_warps) {
     const uint64_t before = b->progress;
     uint64_t done = 0;
-    uint32_t turn[QP_SIM_WARPS];
+    uint32_t turn[QP_SIM_WARPS] = {0};
     order(b->launch, turn, b->warps);
     for (uint32_t i = 0; i < b->warps; i++) {
       qp_sim_warp *w = b->warp + turn[i];

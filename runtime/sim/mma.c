@@ -139,7 +139,7 @@ static void mma_take(qp_sim_warp *w, const qp_sim_op *o, uint32_t lanes, uint32_
   (void)all;
   const shape *s = shapes + o->sub;
   const int32_t *d = qp_sim_ext(w, o), *a = d + s->c, *c = a + s->a + s->b;
-  tile t;
+  tile t = {0};
   if (s->kind == S32_INT)
     read_bytes(w, s, a, &t);
   else if (s->kind == F32_TF32)
@@ -192,7 +192,7 @@ static void ldmatrix_take(qp_sim_warp *w, const qp_sim_op *o, uint32_t lanes, ui
   (void)lanes;
   (void)all;
   const int32_t *list = qp_sim_ext(w, o);
-  uint16_t m[4][8][8];
+  uint16_t m[4][8][8] = {0};
   count_rows(w, o);
   for (unsigned l = 0; l < 8u * o->n; l++) {
     const uint8_t *p = qp_sim_read(w, o, l, QP_SIM_SHARED, row_address(w, o, l), 16);
@@ -215,7 +215,7 @@ static void stmatrix_take(qp_sim_warp *w, const qp_sim_op *o, uint32_t lanes, ui
   (void)lanes;
   (void)all;
   const int32_t *list = qp_sim_ext(w, o);
-  uint16_t m[4][8][8];
+  uint16_t m[4][8][8] = {0};
   count_rows(w, o);
   for (unsigned i = 0; i < o->n; i++) {
     const uint32_t *a = qp_sim_reg(w, list[i]);

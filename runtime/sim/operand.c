@@ -198,7 +198,7 @@ static bool read_address(parser *p, operand *x, unsigned depth) {
   if (!(x->base = pool(p, 1)) || !read_operand(p, x->base, depth + 1)) return false;
   while (p_punct(p, '+') || p_punct(p, '-')) {
     if (p_punct(p, '+')) p_next(p);
-    int64_t add;
+    int64_t add = 0;
     if (!signed_int(p, &add)) return false;
     x->value += add;
   }

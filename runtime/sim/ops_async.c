@@ -214,6 +214,16 @@ static void set_state(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, const q
   ((qp_sim_u64 *)qp_sim_reg(w, o->r[0]))[lane] = m->phase;
 }
 
+/* A lane's operand; 1 where the instruction has none. */
+static uint32_t given(const uint32_t *operand, unsigned lane) {
+  return operand ? operand[lane] : 1;
+}
+
+/* The same of an operand of 64 bits, a state as set_state writes it. */
+static uint32_t given_state(const uint32_t *operand, unsigned lane) {
+  return operand ? (uint32_t)((const qp_sim_u64 *)operand)[lane] : 1;
+}
+
 /*
 ** r: state or predicate, address, operand; sub: what; sub2 1: wide address; type2 1: there is an
 ** operand; n 1: there is a destination
@@ -221,11 +231,10 @@ static void set_state(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, const q
 void qp_sim_do_mbarrier(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask) {
   uint32_t done = 0, published = 0;
   const uint32_t *operand = o->type2 ? qp_sim_reg(w, o->r[2]) : NULL;
-  const qp_sim_u64 *state = (const qp_sim_u64 *)operand;
   QP_SIM_LOOP(mask, l) {
     const uint32_t address = shared_address(w, o, 1, o->sub2 & 1, l, (uint32_t)o->imm);
     if (o->sub == QP_SIM_MB_INIT) {
-      mbarrier_init(w, o, l, address, operand[l]);
+      mbarrier_init(w, o, l, address, given(operand, l));
       if (w->event == QP_SIM_FAULT) return;
       continue;
     }
@@ -235,23 +244,25 @@ void qp_sim_do_mbarrier(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask) {
     case QP_SIM_MB_INVAL: *m = w->block->mbarriers[--w->block->mbarrier_count]; break;
     case QP_SIM_MB_ARRIVE:
       if (o->n) set_state(w, o, l, m);
-      mbarrier_arrive(w, o, l, m, operand ? operand[l] : 1);
+      mbarrier_arrive(w, o, l, m, given(operand, l));
       published = 1;
       break;
     case QP_SIM_MB_ARRIVE_TX:
       if (o->n) set_state(w, o, l, m);
-      m->bytes += operand[l];
+      m->bytes += given(operand, l);
       mbarrier_arrive(w, o, l, m, 1);
       published = 1;
       break;
-    case QP_SIM_MB_EXPECT_TX: m->bytes += operand[l]; break;
+    case QP_SIM_MB_EXPECT_TX: m->bytes += given(operand, l); break;
     case QP_SIM_MB_COMPLETE_TX:
-      m->bytes -= operand[l];
+      m->bytes -= given(operand, l);
       mbarrier_turn(w->block, m);
       break;
     case QP_SIM_MB_TEST:
-    case QP_SIM_MB_TRY: done |= (uint32_t)mbarrier_test(w, m, (uint32_t)state[l], l) << l; break;
-    default: done |= (uint32_t)mbarrier_test(w, m, operand[l], l) << l; break;
+    case QP_SIM_MB_TRY:
+      done |= (uint32_t)mbarrier_test(w, m, given_state(operand, l), l) << l;
+      break;
+    default: done |= (uint32_t)mbarrier_test(w, m, given(operand, l), l) << l; break;
     }
     if (w->event == QP_SIM_FAULT) return;
   }
