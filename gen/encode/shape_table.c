@@ -6,10 +6,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/encode/field_sums.h"
 #include "gen/encode/nested.h"
 #include "gen/encode/shapes.h"
 
 enum { MOST_DIM = 8, HEADER = 4 * QP_SHAPE_TABLE_PARTS };
+
+/* The CPU finds sums in turns, though they may be vectors times a number, too. */
+static qp_status check_sums(const qp_quantizer *q, qp_error *err) {
+  qp_field_sums *sums = NULL;
+  const qp_status status = qp_field_sums_new(q, &sums, err);
+  const bool so = sums != NULL;
+  qp_field_sums_free(sums);
+  if (status || !so) return status;
+  return qp_fail(err, QP_E_LIMIT,
+                 "%s: weights that are sums of fields get these and their codes in turns, on the "
+                 "CPU alone",
+                 q->name);
+}
 
 static qp_status check(const qp_quantizer *q, unsigned columns, qp_error *err) {
   const unsigned group = qp_nested_group(q);
@@ -28,7 +42,7 @@ static qp_status check(const qp_quantizer *q, unsigned columns, qp_error *err) {
     if (!qp_field_row_of(q->field[f].type)->integer && q->field[f].type != QP_FIELD_F16)
       return qp_fail(err, QP_E_LIMIT, "%s: kernels search scales of vectors in fp16 alone",
                      q->name);
-  return QP_OK;
+  return check_sums(q, err);
 }
 
 /* Where parts begin. */

@@ -94,8 +94,9 @@ typedef struct qp_kernel {
      workspace's begin, counters of their row groups so many behind the first. */
   unsigned gated_sums, gated_counters;
   /* encode of a trellis: entries of its table (gen/encode/path_table.h) and their span, steps whose
-     sums are in the workspace together. */
+     sums are in the workspace together; may differences be clipped (gen/encode/metric.h)? */
   unsigned path_entries, path_span, path_segment;
+  bool path_clips;
 } qp_kernel;
 
 /*

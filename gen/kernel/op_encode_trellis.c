@@ -108,6 +108,7 @@ static split split_of(const qp_kernel *k, unsigned pairs) {
   X(UNSIGNED, EACH, split_of(k, pairs).each, "groups of a set that a thread has")                  \
   X(UNSIGNED, ENTRIES, k->path_entries, "different values of the table; 0: each state's is there") \
   X(UNSIGNED, SPAN, k->path_span, "codes whose entries follow each other")                         \
+  X(FLAG, CLIPS, k->path_clips, "targets may be beyond 16 bits from values")                       \
   X(UNSIGNED, STEPS, s.all, "of a sequence")
 
 #define TRELLIS_CONSTANTS(X)                                                                       \
@@ -139,6 +140,7 @@ static qp_status find_entries(qp_kernel *k, size_t most, qp_error *err) {
   const size_t n = (size_t)q->dim << q->window;
   k->path_entries = 0;
   k->path_span = 1;
+  k->path_clips = true;
   if (qp_has_tensor_books(q)) return QP_OK;
   uint16_t *halves = malloc(sizeof *halves * n);
   float *values = malloc(sizeof *values * n);
@@ -151,6 +153,7 @@ static qp_status find_entries(qp_kernel *k, size_t most, qp_error *err) {
   if (!status) status = qp_path_table_make(&t, &of, most, err);
   k->path_entries = t.entries;
   k->path_span = t.entries ? t.span : 1;
+  k->path_clips = !values || qp_metric_choose(q->step, q->dim, n / q->dim, values).clips;
   qp_path_table_free(&t);
   free(halves);
   free(values);

@@ -10,6 +10,7 @@
 
 #include "gen/encode/encode.h"
 #include "gen/encode/sample.h"
+#include "gen/encode/shape_table.h"
 #include "runtime/half.h"
 
 enum { GROUP = 8, GROUPS = 200, ROWS = 40, COLUMNS = 288 };
@@ -102,4 +103,14 @@ Test(shapes, a_decode_that_is_no_vector_times_a_number_is_refused) {
   qp_shapes *s = NULL;
   cr_expect_eq(qp_shapes_new(find("shifted"), 8, 8, &s, &err), QP_E_LIMIT);
   cr_expect(strstr(err.text, "a vector times a number"), "%s", err.text);
+}
+
+/* A kernel would not find what the CPU does. */
+Test(shapes, weights_that_are_found_as_sums_have_no_table_for_kernels) {
+  const qp_quantizer *q = NULL;
+  qp_shape_table t;
+  cr_assert_eq(qp_palette_find(palette, "tq1_0", &q, &err), QP_OK, "%s", err.text);
+  cr_expect_eq(qp_shape_table_make(q, COLUMNS, false, &t, &err), QP_E_LIMIT);
+  cr_expect(strstr(err.text, "tq1_0: weights that are sums"), "%s", err.text);
+  cr_expect_eq(qp_shape_table_make(find("whole"), COLUMNS, false, &t, &err), QP_OK, "%s", err.text);
 }

@@ -13,6 +13,13 @@ for _, t in ipairs {
   }
 end
 
+-- A codebook of the linear, of whose values nothing is known when the kernel is made.
+out[#out+1] = trellis {
+  name = "own10-9-2", window = 10, step = 9, dim = 2,
+  codebook = random_gaussian { entries = 1024, dim = 2, scope = "tensor" },
+  decode = function (s, c) return c[s * 0x9e37 & 1023] end,
+}
+
 -- As aqlm-2x8, of which the simulator has too many codes: eight weights, codes in several pieces.
 out[#out+1] = vector {
   name = "pieces8", dim = 8, bits = 11,

@@ -33,6 +33,11 @@ Test(encode_kernel, small_trellises_get_the_codes_of_the_cpu) {
   }
 }
 
+/* Distances are computed for each state; with outliers, beyond 16 bits. */
+Test(encode_kernel, a_trellis_with_a_codebook_of_the_linear_gets_the_codes_of_the_cpu) {
+  check(QP_SOURCE_DIR "/tests/kernel/encode_small.lua:own10-9-2");
+}
+
 /* There sums are compared as fp16 numbers, which hold less. */
 Test(encode_kernel, steps_with_sums_beyond_what_fast_ones_hold_are_made_again) {
   check_on("sim:sm_80:2", QP_SOURCE_DIR "/tests/kernel/encode_small.lua:small9-1-1");

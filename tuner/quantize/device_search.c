@@ -69,7 +69,8 @@ static void *trellis_table(const qp_coder *c, const qp_kernel *k, size_t *bytes)
   const size_t numbers = p.number ? (size_t)p.rows * (p.codes / p.span) : 0;
   const size_t values = (p.entries ? p.entries : (size_t)p.rows * p.codes) * p.dim;
   const float factor = QP_UNIT * (float)(1 << t->metric.doublings);
-  const bool same = p.entries == k->path_entries && p.span == k->path_span;
+  const bool same = p.entries == k->path_entries && p.span == k->path_span &&
+                    (k->path_clips || !t->metric.clips);
   *bytes = sizeof(uint32_t) * (numbers + values);
   uint32_t *table = same ? malloc(*bytes) : NULL;
   if (table && numbers) memcpy(table, p.number, sizeof *table * numbers);
