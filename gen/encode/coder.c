@@ -22,7 +22,6 @@ enum {
   ROW_PROBES = 64, /* states that it is asked with whether it is one */
   MAX_ROW_ENTRIES = 256,
   MAX_CODE_BITS = 20, /* most bits of codes with one table */
-  MOST_PAIRS = 1024,  /* codes that a second pass looks through for each pair of weights */
   /*
   ** Columns of a trellis between which feedback passes, and what is looked at behind them, in the
   ** steps that a state remembers, but at most so many weights of a lane.  Of one layer of a
@@ -674,7 +673,7 @@ void qp_coder_order(qp_coder_work *w, const unsigned *place) { w->place = place;
 
 bool qp_coder_descends(const qp_coder *c) {
   return qp_coder_takes_orders(c) && c->values && !c->stages.count &&
-         (c->quantizer->dim == 1 || c->states <= MOST_PAIRS);
+         (c->quantizer->dim == 1 || c->states <= QP_DESCENT_PAIRS);
 }
 
 qp_descent_row qp_coder_row(const qp_coder *c, qp_coder_work *w, const qp_stream *s, unsigned row) {

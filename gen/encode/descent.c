@@ -1,52 +1,37 @@
 /* SPDX-License-Identifier: MIT */
-/* Coordinate descent on codes, some columns at a time. */
+/* Coordinate descent on codes, a column of 32 rows at a time.  Few codes change: what a change adds
+   to a row's slopes is added at once. */
 #include "gen/encode/descent.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <string.h>
 
 #include "gen/base/simd.h"
 
-enum { ROWS = 32, BLOCK = 64 /* columns between two products with all of H */ };
+enum {
+  ROWS = 32,
+  BLOCK = 64 /* columns in hand: rows of H that stay near while all rows take up their changes */
+};
 
-/* The columns [at, at + n) in hand; slope is e H of these columns as it stands now. */
+/* The columns [at, at + n) in hand, of all rows side by side. */
 typedef struct block {
   const qp_feedback *f;
   unsigned at, n, dim, states;
-  bool wide; /* by vectors of AVX2 */
-  float slope[ROWS][BLOCK];
+  bool wide;     /* by vectors of AVX2 */
+  bool shared;   /* all rows have one table */
+  float *slopes; /* [32][columns] */
+  float slope[BLOCK][ROWS], value[BLOCK][ROWS];
 } block;
 
-static float h_at(const qp_feedback *f, unsigned i, unsigned k) {
-  return f->hessian[(size_t)i * f->columns + k];
+static float h_at(const qp_feedback *f, size_t i, size_t k) {
+  return f->hessian[i * f->columns + k];
 }
 
-/* A scalar: the loss is a parabola of it, and the nearest code to its lowest point is the best. */
-static uint32_t best_scalar(const block *b, const qp_descent_row *row, unsigned k, float v,
-                            float slope, uint32_t code) {
-  const float h = h_at(b->f, k, k) + (float)b->f->added;
-  if (!(h > 0)) return code;
-  const float target = v - slope / h;
-  uint32_t best;
-  qp_codewords_nearest(row->nearest, 1, &target, &best);
-  return best;
-}
+/* ---- Slopes of a row ---- */
 
-/* A pair: with d = t - v of a code t the loss changes by  2 slope.d + d H d^T. */
-typedef struct parabola {
-  float v[2], twice[2]; /* twice the slope */
-  float p, q, r;        /* H of both, q twice */
-} parabola;
-
-/* The least change of the codes [from, states), if it is below 'least'. */
-static uint32_t least_pair(const parabola *a, const float *table, uint32_t from, uint32_t states,
-                           float least, uint32_t best) {
-  for (uint32_t i = from; i < states; i++) {
-    const float x = table[2 * i] - a->v[0], y = table[2 * i + 1] - a->v[1];
-    const float change = x * (a->twice[0] + a->p * x + a->q * y) + y * (a->twice[1] + a->r * y);
-    if (change < least) least = change, best = i;
-  }
-  return best;
+static void add_plain(size_t from, size_t n, float by, const float *h, float *slope) {
+  for (size_t c = from; c < n; c++) slope[c] += by * h[c];
 }
 
 #ifdef QP_X86
@@ -54,96 +39,176 @@ static uint32_t least_pair(const parabola *a, const float *table, uint32_t from,
 
 enum { LANES = 8 };
 
-/* The least of what the lanes have found, and of equals the first code. */
-QP_AVX2_INLINE void least_lane(__m256 least, __m256i at, float *lowest, uint32_t *best) {
-  float v[LANES];
-  uint32_t i[LANES];
-  _mm256_storeu_ps(v, least);
-  _mm256_storeu_si256((__m256i *)(void *)i, at);
-  for (unsigned k = 0; k < LANES; k++) {
-    if (!(v[k] < *lowest) && !(v[k] == *lowest && v[k] < 0 && i[k] < *best)) continue;
-    *lowest = v[k];
-    *best = i[k];
-  }
-}
-
-/* The same operations in the same order for eight codes at once. */
-QP_AVX2 static uint32_t least_pair_avx2(const parabola *a, const float *table, uint32_t states,
-                                        uint32_t code) {
-  const __m256 vx = _mm256_set1_ps(a->v[0]), vy = _mm256_set1_ps(a->v[1]);
-  const __m256 sx = _mm256_set1_ps(a->twice[0]), sy = _mm256_set1_ps(a->twice[1]);
-  const __m256 p = _mm256_set1_ps(a->p), q = _mm256_set1_ps(a->q), r = _mm256_set1_ps(a->r);
-  __m256i at = _mm256_setr_epi32(0, 1, 4, 5, 2, 3, 6, 7), best = _mm256_set1_epi32((int)code);
-  __m256 least = _mm256_setzero_ps();
-  uint32_t i = 0;
-  for (; i + LANES <= states; i += LANES, at = _mm256_add_epi32(at, _mm256_set1_epi32(LANES))) {
-    const __m256 low = _mm256_loadu_ps(table + 2 * i),
-                 high = _mm256_loadu_ps(table + 2 * i + LANES);
-    const __m256 x = _mm256_sub_ps(_mm256_shuffle_ps(low, high, 0x88), vx);
-    const __m256 y = _mm256_sub_ps(_mm256_shuffle_ps(low, high, 0xdd), vy);
-    const __m256 first = _mm256_add_ps(_mm256_add_ps(sx, _mm256_mul_ps(p, x)), _mm256_mul_ps(q, y));
-    const __m256 second = _mm256_add_ps(sy, _mm256_mul_ps(r, y));
-    const __m256 change = _mm256_add_ps(_mm256_mul_ps(x, first), _mm256_mul_ps(y, second));
-    const __m256 less = _mm256_cmp_ps(change, least, _CMP_LT_OQ);
-    least = _mm256_blendv_ps(least, change, less);
-    best = _mm256_blendv_epi8(best, at, _mm256_castps_si256(less));
-  }
-  float lowest = 0;
-  least_lane(least, best, &lowest, &code);
-  return least_pair(a, table, i, states, lowest, code);
+/* The same, and how far it came. */
+QP_AVX2 static size_t add_avx2(size_t n, float by, const float *h, float *slope) {
+  const __m256 v = _mm256_set1_ps(by);
+  size_t c = 0;
+  for (; c + LANES <= n; c += LANES)
+    _mm256_storeu_ps(slope + c, _mm256_add_ps(_mm256_loadu_ps(slope + c),
+                                              _mm256_mul_ps(v, _mm256_loadu_ps(h + c))));
+  return c;
 }
 #endif
 
-static uint32_t best_pair(const block *b, const qp_descent_row *row, unsigned k, const float *v,
-                          const float *slope, uint32_t code) {
-  const float added = (float)b->f->added;
-  const parabola a = {.v = {v[0], v[1]},
-                      .twice = {2 * slope[0], 2 * slope[1]},
-                      .p = h_at(b->f, k, k) + added,
-                      .q = 2 * h_at(b->f, k, k + 1),
-                      .r = h_at(b->f, k + 1, k + 1) + added};
+/* Weight k of row r has changed by 'by'; the columns in hand behind it have their slopes apart. */
+static void add_change(block *b, unsigned r, unsigned k, float by) {
+  const size_t n = b->f->columns;
+  const float *h = b->f->hessian + k * n;
+  float *slope = b->slopes + r * n;
+  size_t from = 0;
 #ifdef QP_X86
-  if (b->wide) return least_pair_avx2(&a, row->table, b->states, code);
+  if (b->wide) from = add_avx2(n, by, h, slope);
 #endif
-  return least_pair(&a, row->table, 0, b->states, 0, code);
+  add_plain(from, n, by, h, slope);
+  slope[k] += (float)b->f->added * by;
+  for (unsigned c = k + 1 - b->at; c < b->n; c++) b->slope[c][r] += by * h[b->at + c];
 }
 
-/* Code u of row r, of the columns from at + i on; 'moved' gets what its values change by. */
-static void choose(block *b, const qp_descent_row *row, unsigned r, unsigned i, uint32_t *code,
-                   float *values, float *moved) {
-  const unsigned k = b->at + i;
-  const float *slope = b->slope[r] + i;
-  const uint32_t best = b->dim == 1 ? best_scalar(b, row, k, *values, *slope, *code)
-                                    : best_pair(b, row, k, values, slope, *code);
-  if (best == *code) return;
-  *code = best;
-  for (unsigned e = 0; e < b->dim; e++) {
-    const float now = row->table[(size_t)best * b->dim + e];
-    moved[e] = now - values[e];
-    values[e] = now;
-    for (unsigned c = i + b->dim; c < b->n; c++)
-      b->slope[r][c] += moved[e] * h_at(b->f, k + e, b->at + c);
+/* ---- The best codes of a column ---- */
+
+/* Scalars: the loss is a parabola of each, and the nearest code to its lowest point is the best. */
+static void best_scalars(const block *b, const qp_descent_row *row, unsigned i, uint32_t *best) {
+  const float h = h_at(b->f, b->at + i, b->at + i) + (float)b->f->added;
+  float target[ROWS];
+  if (!(h > 0)) return;
+  for (unsigned r = 0; r < ROWS; r++) target[r] = b->value[i][r] - b->slope[i][r] / h;
+  if (b->shared) {
+    qp_codewords_nearest(row->nearest, ROWS, target, best);
+    return;
   }
+  for (unsigned r = 0; r < ROWS; r++)
+    if (row[r].table) qp_codewords_nearest(row[r].nearest, 1, target + r, best + r);
+}
+
+/*
+** Pairs: where t takes the place of v the loss changes by  2 slope.(t - v) + (t - v) H (t - v)^T,
+** which is  t H t^T + 2 t.(slope - v H)  but for what all t share.
+*/
+typedef struct pairs {
+  float p, q, r;                 /* H of both, q twice */
+  float twice[2][ROWS];          /* 2 (slope - v H) */
+  float alone[QP_DESCENT_PAIRS]; /* t H t^T of all codes */
+} pairs;
+
+static void weigh_codes(pairs *a, const float *table, uint32_t states) {
+  for (uint32_t i = 0; i < states; i++) {
+    const float x = table[2 * i], y = table[2 * i + 1];
+    a->alone[i] = x * (a->p * x + a->q * y) + a->r * y * y;
+  }
+}
+
+static float loss_of(const pairs *a, const float *table, unsigned r, uint32_t code) {
+  return fmaf(a->twice[1][r], table[2 * code + 1],
+              fmaf(a->twice[0][r], table[2 * code], a->alone[code]));
+}
+
+/* The first code of those that lose least, if it is less than the row's own loses. */
+static uint32_t least_pair(const pairs *a, const float *table, uint32_t states, unsigned r,
+                           uint32_t own) {
+  float least = loss_of(a, table, r, own);
+  uint32_t best = own;
+  for (uint32_t i = 0; i < states; i++) {
+    const float loss = loss_of(a, table, r, i);
+    if (loss < least) least = loss, best = i;
+  }
+  return best;
+}
+
+#ifdef QP_X86
+/* The same for sixteen rows from r on, one a lane. */
+QP_AVX2 static void least_pairs_avx2(const pairs *a, const float *table, uint32_t states,
+                                     unsigned r, uint32_t *best) {
+  __m256 least[2], by[2][2];
+  __m256i code[2], number = _mm256_setzero_si256();
+  const __m256i one = _mm256_set1_epi32(1);
+  QP_UNROLL for (unsigned k = 0; k < 2; k++) {
+    code[k] = _mm256_loadu_si256((const __m256i *)(const void *)(best + LANES * k));
+    least[k] = _mm256_i32gather_ps(a->alone, code[k], 4);
+    QP_UNROLL for (unsigned e = 0; e < 2; e++) {
+      by[k][e] = _mm256_loadu_ps(a->twice[e] + r + LANES * k);
+      least[k] = _mm256_fmadd_ps(by[k][e], _mm256_i32gather_ps(table + e, code[k], 8), least[k]);
+    }
+  }
+  for (uint32_t i = 0; i < states; i++) {
+    QP_UNROLL for (unsigned k = 0; k < 2; k++) {
+      __m256 loss = _mm256_broadcast_ss(a->alone + i);
+      loss = _mm256_fmadd_ps(by[k][0], _mm256_broadcast_ss(table + 2 * i), loss);
+      loss = _mm256_fmadd_ps(by[k][1], _mm256_broadcast_ss(table + 2 * i + 1), loss);
+      const __m256 less = _mm256_cmp_ps(loss, least[k], _CMP_LT_OQ);
+      least[k] = _mm256_min_ps(loss, least[k]);
+      code[k] = _mm256_blendv_epi8(code[k], number, _mm256_castps_si256(less));
+    }
+    number = _mm256_add_epi32(number, one);
+  }
+  QP_UNROLL for (unsigned k = 0; k < 2; k++)
+      _mm256_storeu_si256((__m256i *)(void *)(best + LANES * k), code[k]);
+}
+#endif
+
+static void best_pairs(const block *b, const qp_descent_row *row, unsigned i, uint32_t *best) {
+  const float added = (float)b->f->added;
+  const size_t k = b->at + i;
+  pairs a = {.p = h_at(b->f, k, k) + added,
+             .q = 2 * h_at(b->f, k, k + 1),
+             .r = h_at(b->f, k + 1, k + 1) + added};
+  for (unsigned r = 0; r < ROWS; r++) {
+    const float x = b->value[i][r], y = b->value[i + 1][r];
+    a.twice[0][r] = 2 * (b->slope[i][r] - a.p * x) - a.q * y;
+    a.twice[1][r] = 2 * (b->slope[i + 1][r] - a.r * y) - a.q * x;
+  }
+  if (b->shared) weigh_codes(&a, row->table, b->states);
+#ifdef QP_X86
+  if (b->shared && b->wide) {
+    for (unsigned r = 0; r < ROWS; r += 2 * LANES)
+      least_pairs_avx2(&a, row->table, b->states, r, best + r);
+    return;
+  }
+#endif
+  for (unsigned r = 0; r < ROWS; r++) {
+    if (!row[r].table) continue;
+    if (!b->shared) weigh_codes(&a, row[r].table, b->states);
+    best[r] = least_pair(&a, row[r].table, b->states, r, best[r]);
+  }
+}
+
+/* The codes of all rows from column at + i on; their places in a row's codes are 'place'. */
+static void choose(block *b, const qp_descent_row *row, unsigned i, size_t place, float *values) {
+  uint32_t best[ROWS];
+  for (unsigned r = 0; r < ROWS; r++) best[r] = row[r].table ? row[r].code[place] : 0;
+  if (b->dim == 1)
+    best_scalars(b, row, i, best);
+  else
+    best_pairs(b, row, i, best);
+  for (unsigned r = 0; r < ROWS; r++) {
+    if (!row[r].table || best[r] == row[r].code[place]) continue;
+    row[r].code[place] = best[r];
+    for (unsigned e = 0; e < b->dim; e++) {
+      const float now = row[r].table[(size_t)best[r] * b->dim + e], by = now - b->value[i + e][r];
+      values[r * b->f->columns + b->at + i + e] = now;
+      add_change(b, r, b->at + i + e, by);
+    }
+  }
+}
+
+static bool have_one_table(const qp_descent_row *row) {
+  for (unsigned r = 0; r < ROWS; r++)
+    if (row[r].table && row[r].table != row->table) return false;
+  return row->table != NULL;
 }
 
 void qp_descend(const qp_feedback *f, unsigned first, unsigned end, unsigned dim, unsigned states,
-                const qp_descent_row row[32], float *values, float *slopes, float *scratch) {
+                const qp_descent_row row[32], float *values, float *slopes) {
   const size_t columns = f->columns;
-  const bool wide = qp_simd() >= QP_SIMD_AVX2;
-  memset(scratch, 0, sizeof *scratch * ROWS * columns);
-  for (unsigned at = first; at < end; at += BLOCK) {
-    block b = {.f = f, .at = at, .n = end - at < BLOCK ? end - at : BLOCK, .dim = dim};
-    b.states = states;
-    b.wide = wide;
-    for (size_t r = 0; r < ROWS; r++) {
-      memcpy(b.slope[r], slopes + r * columns + at, sizeof(float) * b.n);
-      for (unsigned i = 0; i < b.n && row[r].table; i += dim)
-        choose(&b, &row[r], (unsigned)r, i, &row[r].code[(at + i - first) / dim],
-               values + r * columns + at + i, scratch + r * columns + at + i);
-    }
-    qp_feedback_slopes(f, at, at + b.n, scratch, slopes);
+  block b = {.f = f, .dim = dim, .states = states, .slopes = slopes};
+  b.wide = qp_simd() >= QP_SIMD_AVX2;
+  b.shared = have_one_table(row);
+  for (b.at = first; b.at < end; b.at += BLOCK) {
+    b.n = end - b.at < BLOCK ? end - b.at : BLOCK;
     for (size_t r = 0; r < ROWS; r++)
-      for (size_t i = r * columns + at; i < r * columns + at + b.n; i++)
-        slopes[i] += (float)f->added * scratch[i];
+      for (unsigned i = 0; i < b.n; i++) {
+        b.slope[i][r] = slopes[r * columns + b.at + i];
+        b.value[i][r] = values[r * columns + b.at + i];
+      }
+    for (unsigned i = 0; i < b.n; i += dim) choose(&b, row, i, (b.at - first + i) / dim, values);
   }
 }

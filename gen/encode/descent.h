@@ -9,7 +9,10 @@
 #include "gen/encode/feedback.h"
 #include "gen/encode/nearest.h"
 
-enum { QP_DESCENT_DIM = 2 /* weights of a code at most */ };
+enum {
+  QP_DESCENT_DIM = 2,     /* weights of a code at most */
+  QP_DESCENT_PAIRS = 1024 /* codes at most where each has two */
+};
 
 /* A row in work: what its codes decode to, and the codes, in the order of columns. */
 typedef struct qp_descent_row {
@@ -23,9 +26,9 @@ typedef struct qp_descent_row {
 ** code is replaced by that with the least  e H' e^T  while the others stay, so that this never
 ** rises; H' is H with what was added to its diagonal.  'states' codes of 'dim' weights; 'values'
 ** [32][columns] are v, 'slopes' of the same shape are e H' on entry and on return.  Rows whose
-** table is NULL are left alone; 'scratch' is [32][columns].
+** table is NULL are left alone.  The same bits on every machine.
 */
 void qp_descend(const qp_feedback *f, unsigned first, unsigned end, unsigned dim, unsigned states,
-                const qp_descent_row row[32], float *values, float *slopes, float *scratch);
+                const qp_descent_row row[32], float *values, float *slopes);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The inside of encode.h: what encode.c, encode_rows.c, encode_search.c, encode_books.c share. */
+/* The inside of encode.h: what encode.c, encode_rows.c, encode_scales.c, encode_search.c,
+   encode_books.c share. */
 #ifndef QP_ENCODE_INTERNAL_H
 #define QP_ENCODE_INTERNAL_H
 
@@ -54,16 +55,24 @@ typedef struct qp_encode_job {
   qp_error error;
 } qp_encode_job;
 
+/* Of 32 rows as they are coded, brought to the input scale, with e = v - x:  x H x^T, x H e^T and
+   e H e^T. */
+typedef struct qp_encode_loss {
+  bool known;
+  double x_x[QP_GROUP_ROWS], x_e[QP_GROUP_ROWS], e_e[QP_GROUP_ROWS];
+} qp_encode_loss;
+
 /* What one thread owns; arrays are [32][columns], rows brought to the input scale. */
 typedef struct qp_encode_desk {
   qp_coder_work *work[QP_MAX_RANGES];
-  float *x, *value;         /* The rows, and what their codes decode to. */
-  float *target, *scratch;  /* with feedback */
-  double *error, *sum;      /* with feedback: as gen/encode/feedback.h has them */
-  float *xh, *vh;           /* With feedback: x H and value H, of the rows when they are coded. */
-  bool multiplied;          /* They stand. */
-  float *part, *part_value; /* With a searcher: one part's columns, contiguous. */
-  qp_reference *reference;  /* With a searcher it stands in place of 'work'. */
+  float *x, *value;              /* The rows, and what their codes decode to. */
+  float *target;                 /* with feedback */
+  double *error, *sum;           /* with feedback: as gen/encode/feedback.h has them */
+  float *side, *x_root, *e_root; /* with feedback: rows side by side, [columns][32]; x and e times
+                                    the root of the Hessian (gen/encode/feedback.h) */
+  qp_encode_loss loses;          /* with feedback */
+  float *part, *part_value;      /* With a searcher: one part's columns, contiguous. */
+  qp_reference *reference;       /* With a searcher it stands in place of 'work'. */
   uint16_t *half;
   uint32_t *lane_code;                   /* with a searcher: codes of 32 lanes */
   qp_sparse_entry *apart[QP_MAX_RANGES]; /* [32][sparse of the part]: stored apart, 0 in x */
@@ -71,7 +80,7 @@ typedef struct qp_encode_desk {
   double rms[QP_GROUP_ROWS];
 } qp_encode_desk;
 
-/* ---- Rows (encode_rows.c) ---- */
+/* ---- Rows (encode_rows.c, encode_scales.c) ---- */
 
 /* Make what a thread needs, or of it what stores weights apart alone.  QP_E_NOMEM; free both even
    then. */
@@ -95,6 +104,9 @@ qp_status qp_encode_row_group(qp_encode_job *j, qp_encode_desk *d, unsigned row_
 /* Find codes that stand in d->work and d->value, in the order of the columns, again where that is
    done, pack them and choose scales of rows. */
 void qp_encode_end_ordered(const qp_encode_job *j, qp_encode_desk *d, unsigned row_group);
+/* With feedback: find the codes of a group of rows, which stand in d->work and d->value, again,
+   each given all others. */
+void qp_encode_again(const qp_encode_job *j, qp_encode_desk *d, unsigned row_group);
 /* Choose the scales of rows whose codes and values are known, and measure what they lose. */
 void qp_encode_fit_scales(const qp_encode_job *j, qp_encode_desk *d, unsigned row_group);
 /* Where a coder puts the codes and fields of part p. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Codes groups of 32 rows of a linear, plainly or with error feedback, and fits their scales. */
+/* Codes groups of 32 rows of a linear, plainly or with error feedback. */
 #include "gen/encode/encode_internal.h"
 
 #include <math.h>
@@ -7,13 +7,10 @@
 #include <string.h>
 
 #include "gen/encode/sparse.h"
-#include "runtime/half.h"
 
 enum {
   FED_COLUMNS = 64 /* with feedback: columns between two products with all of U before them */
 };
-
-#define SCALE_OF_ENTRIES 0x1p-8
 
 typedef qp_encode_job job;
 typedef qp_encode_desk desk;
@@ -43,11 +40,11 @@ void qp_encode_desk_free(desk *d) {
   free(d->value);
   free(d->target);
   free(d->part);
-  free(d->scratch);
+  free(d->side);
   free(d->error);
   free(d->sum);
-  free(d->xh);
-  free(d->vh);
+  free(d->x_root);
+  free(d->e_root);
   free(d->part_value);
   free(d->half);
   free(d->lane_code);
@@ -72,16 +69,17 @@ qp_status qp_encode_desk_make(const job *j, desk *d, qp_error *err) {
               .part = malloc(sizeof(float) * cells),
               .part_value = malloc(sizeof(float) * cells),
               .target = malloc(sizeof(float) * fed),
-              .scratch = malloc(sizeof(float) * fed),
+              .side = malloc(sizeof(float) * fed),
               .error = malloc(sizeof(double) * fed),
               .sum = malloc(sizeof(double) * fed),
-              .xh = malloc(sizeof(float) * fed),
-              .vh = malloc(sizeof(float) * fed),
+              .x_root = malloc(sizeof(float) * fed),
+              .e_root = malloc(sizeof(float) * fed),
               .half = malloc(sizeof(uint16_t) * cells),
               .lane_code = malloc(sizeof(uint32_t) * (j->lanes[0].target ? lane_codes(j->out) : 1)),
               .reference = qp_reference_new()};
-  const bool ok = d->x && d->value && d->part && d->part_value && d->target && d->scratch &&
-                  d->error && d->sum && d->xh && d->vh && d->half && d->lane_code && d->reference;
+  const bool ok = d->x && d->value && d->part && d->part_value && d->target && d->side &&
+                  d->error && d->sum && d->x_root && d->e_root && d->half && d->lane_code &&
+                  d->reference;
   qp_status status =
       ok ? qp_encode_apart_make(j, d, err) : qp_fail(err, QP_E_NOMEM, "no memory for 32 rows");
   for (unsigned p = 0; !status && p < j->out->parts; p++)
@@ -156,31 +154,6 @@ void qp_encode_set_apart(const job *j, desk *d, unsigned p, unsigned column, uns
     float *value = &d->value[i / n * e->columns + k];
     a->coded = *value;
     *value = j->feeds ? d->target[i / n * e->columns + k] : 0;
-  }
-}
-
-/* Write the sparse entries of part p, by the scales of rows; x and what it is coded to have them
-   again. */
-static void store_apart(const job *j, desk *d, unsigned row_group, unsigned p) {
-  const qp_encoded *e = j->out;
-  const qp_stream *s = &e->part[p].stream;
-  uint8_t *array = e->part[p].field[qp_layout_sparse_array(s->quantizer)];
-  float wanted[QP_SPARSE_MOST];
-  for (unsigned r = 0; r < qp_encode_rows_of(e, row_group); r++) {
-    const unsigned row = row_group * QP_GROUP_ROWS + r;
-    const qp_sparse_entry *a = d->apart[p] + (size_t)r * s->sparse;
-    const size_t first = (size_t)r * e->columns + e->part[p].column;
-    const double unit = d->rms[r] / j->input_scale, scale = (double)e->row_scale[row];
-    if (!(unit > 0) || scale == 0) continue;
-    for (unsigned i = 0; i < s->sparse; i++) {
-      const double w = (double)a[i].weight + unit * (double)d->value[first + a[i].column];
-      wanted[i] = (float)(w / scale);
-    }
-    qp_sparse_store(s, row, a, wanted, array);
-    for (unsigned i = 0; i < s->sparse; i++) {
-      d->x[first + a[i].column] = (float)((double)a[i].weight / unit);
-      d->value[first + a[i].column] = wanted[i];
-    }
   }
 }
 
@@ -298,137 +271,17 @@ static void end_fed(const job *j, const desk *d, unsigned row_group) {
   }
 }
 
-/* out[r] = a_r . b_r */
-static void dots(unsigned columns, const float *a, const float *b, double *out) {
-  for (size_t r = 0; r < QP_GROUP_ROWS; r++) {
-    out[r] = 0;
-    for (size_t k = r * columns; k < (r + 1) * columns; k++) out[r] += (double)a[k] * (double)b[k];
-  }
-}
-
-static void multiply(const job *j, desk *d) {
-  qp_feedback_times(&j->feedback, d->x, d->xh);
-  qp_feedback_times(&j->feedback, d->value, d->vh);
-  d->multiplied = true;
-}
-
-/*
-** A second pass: each code anew, given all others, for rows x / r, where r is the scale that the
-** first pass's values want.  With e = v - x / r slopes are  e (H + damping);  what is left of them
-** is the product of the new values.
-*/
-static void code_again(const job *j, desk *d, unsigned row_group) {
-  const qp_encoded *e = j->out;
-  const size_t columns = e->columns;
-  const float added = (float)j->feedback.added;
-  double cross[QP_GROUP_ROWS], square[QP_GROUP_ROWS];
-  float size[QP_GROUP_ROWS], *slope = d->target;
-  multiply(j, d);
-  dots(e->columns, d->x, d->vh, cross);
-  dots(e->columns, d->value, d->vh, square);
-  for (size_t r = 0; r < QP_GROUP_ROWS; r++) {
-    size[r] = cross[r] > 0 && square[r] > 0 ? (float)(square[r] / cross[r]) : 1;
-    for (size_t i = r * columns; i < (r + 1) * columns; i++)
-      slope[i] = d->vh[i] - size[r] * d->xh[i] + added * (d->value[i] - size[r] * d->x[i]);
-  }
-  for (unsigned p = 0; p < e->parts; p++) {
-    const qp_stream *s = &e->part[p].stream;
-    qp_descent_row row[QP_GROUP_ROWS] = {{0}};
-    for (unsigned r = 0; r < qp_encode_rows_of(e, row_group) && s->columns; r++)
-      row[r] = qp_coder_row(j->coder[p], d->work[p], s, r);
-    qp_descend(&j->feedback, e->part[p].column, e->part[p].column + s->columns, s->quantizer->dim,
-               j->coder[p]->states, row, d->value, slope, d->scratch);
-  }
-  for (size_t r = 0; r < QP_GROUP_ROWS; r++)
-    for (size_t i = r * columns; i < (r + 1) * columns; i++)
-      d->vh[i] = slope[i] + size[r] * d->xh[i] - added * (d->value[i] - size[r] * d->x[i]);
-}
-
-/* A scale as it is stored: rounded to fp16 where that keeps all of fp16's bits. */
-static float stored_scale(double scale) {
-  const double size = fabs(scale);
-  if (size < 0x1p-14 || size > 65504) return (float)scale;
-  return qp_half_to_float(qp_double_to_half(scale));
-}
-
-/* Sums over rows in the codes' units; o...: through the Hessian, where there is one. */
-typedef struct row_sums {
-  double cross[QP_GROUP_ROWS], square[QP_GROUP_ROWS], power[QP_GROUP_ROWS];
-  double o_cross[QP_GROUP_ROWS], o_square[QP_GROUP_ROWS], o_power[QP_GROUP_ROWS];
-} row_sums;
-
-static void sum_rows(const job *j, desk *d, unsigned row_group, row_sums *s) {
-  const size_t columns = j->out->columns;
-  *s = (row_sums){0};
-  if (j->feeds) {
-    if (!d->multiplied) multiply(j, d);
-    dots(j->out->columns, d->x, d->xh, s->o_power);
-    dots(j->out->columns, d->value, d->xh, s->o_cross);
-    dots(j->out->columns, d->value, d->vh, s->o_square);
-  }
-  for (unsigned r = 0; r < qp_encode_rows_of(j->out, row_group); r++)
-    for (size_t i = r * columns; i < (r + 1) * columns; i++) {
-      const double x = (double)d->x[i], v = (double)d->value[i];
-      s->cross[r] += x * v;
-      s->square[r] += v * v;
-      s->power[r] += x * x;
-    }
-}
-
-/* Each row's scale, fitted to what came out:  r = x.v / v.v,  through the Hessian if there is one.
-   Of a row that is nothing but its sparse entries it is small: codes that are not 0 add little. */
-static void choose_scales(const job *j, const desk *d, unsigned row_group, const row_sums *s) {
-  for (unsigned r = 0; r < qp_encode_rows_of(j->out, row_group); r++) {
-    double fit = s->square[r] > 0 ? s->cross[r] / s->square[r] : 0;
-    if (j->feeds && s->o_square[r] > 0) fit = s->o_cross[r] / s->o_square[r];
-    if (d->any && fit == 0) fit = SCALE_OF_ENTRIES;
-    const double unit = d->rms[r] / j->input_scale; /* w = unit x */
-    j->out->row_scale[(size_t)row_group * QP_GROUP_ROWS + r] = stored_scale(fit * unit);
-  }
-}
-
-/* What rows lose with their scales. */
-static void measure_rows(const job *j, const desk *d, unsigned row_group, const row_sums *s) {
-  const qp_encoded *e = j->out;
-  for (unsigned r = 0; r < qp_encode_rows_of(e, row_group); r++) {
-    const size_t row = (size_t)row_group * QP_GROUP_ROWS + r;
-    const double unit = d->rms[r] / j->input_scale, power = s->power[r];
-    const double fit = unit > 0 ? (double)e->row_scale[row] / unit : 0;
-    j->power[row] = unit * unit * power;
-    j->lost[row] = unit * unit * (power - 2 * fit * s->cross[r] + fit * fit * s->square[r]);
-    e->row_distortion[row] = power > 0 ? (float)(j->lost[row] / j->power[row]) : 0;
-    if (!j->feeds) continue;
-    j->out_power[row] = unit * unit * s->o_power[r];
-    j->out_lost[row] =
-        unit * unit * (s->o_power[r] - 2 * fit * s->o_cross[r] + fit * fit * s->o_square[r]);
-  }
-}
-
-/* Scales of rows, then what is stored apart, by these. */
-void qp_encode_fit_scales(const job *j, desk *d, unsigned row_group) {
-  row_sums sums;
-  sum_rows(j, d, row_group, &sums);
-  choose_scales(j, d, row_group, &sums);
-  if (d->any) {
-    for (unsigned p = 0; p < j->out->parts; p++)
-      if (j->out->part[p].stream.sparse) store_apart(j, d, row_group, p);
-    d->multiplied = false;
-    sum_rows(j, d, row_group, &sums);
-  }
-  measure_rows(j, d, row_group, &sums);
-}
-
 void qp_encode_end_ordered(const job *j, desk *d, unsigned row_group) {
-  if (j->again) code_again(j, d, row_group);
+  if (j->again) qp_encode_again(j, d, row_group);
   end_fed(j, d, row_group);
   qp_encode_fit_scales(j, d, row_group);
 }
 
 qp_status qp_encode_row_group(job *j, desk *d, unsigned row_group, qp_error *err) {
   qp_encode_load_rows(j, d, row_group);
-  d->multiplied = false;
+  d->loses.known = false;
   qp_status status = j->feeds ? code_fed(j, d, row_group, err) : code_plainly(j, d, row_group, err);
-  if (!status && j->again) code_again(j, d, row_group);
+  if (!status && j->again) qp_encode_again(j, d, row_group);
   if (!status && j->feeds) end_fed(j, d, row_group);
   if (!status) qp_encode_fit_scales(j, d, row_group);
   return status;

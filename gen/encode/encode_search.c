@@ -123,7 +123,7 @@ static qp_status pack_ordered(job *j, desk *d, unsigned row_group, qp_error *err
 static qp_status pack_row_group(job *j, desk *d, unsigned row_group, qp_error *err) {
   const qp_encoded *e = j->out;
   qp_encode_load_rows(j, d, row_group);
-  d->multiplied = false;
+  d->loses.known = false;
   if (j->order && j->feeds) return pack_ordered(j, d, row_group, err);
   for (unsigned p = 0; p < e->parts; p++) {
     const qp_stream *s = &e->part[p].stream;

@@ -10,13 +10,15 @@
 #include <string.h>
 
 #include "gen/base/simd.h"
+#include "gen/encode/rows_product.h"
 
 enum {
   ROWS = 32,
   MANTISSA = 53,
   ERROR_BITS = QP_FEEDBACK_ERROR_BITS,
   ERROR_FRACTION = QP_FEEDBACK_ERROR_FRACTION,
-  MOST_COLUMNS = 1 << 18
+  MOST_COLUMNS = 1 << 18,
+  LINE = 16 /* floats of a cache line */
 };
 
 static _Atomic unsigned long made; /* factors so far */
@@ -96,6 +98,19 @@ static qp_status cholesky(qp_feedback *f, double damping, double *a, qp_error *e
   }
 }
 
+/* Keep C, whose columns are those of 'a', and its transpose, tile by tile.  What is so small that
+   no sum in floats feels it is 0: denormal numbers are slow. */
+static void keep_root(qp_feedback *f, const double *a) {
+  enum { TILE = 16 };
+  const size_t n = f->columns;
+  const double least = 0x1p-64 * sqrt(mean_diagonal(f->columns, f->hessian));
+  for (size_t first = 0; first < n; first += TILE)
+    for (size_t k = first; k < n; k++)
+      for (size_t i = first; i <= k && i < first + TILE; i++)
+        f->root[i * f->stride + k] = f->root[k * f->stride + i] =
+            fabs(a[k * n + i]) < least ? 0 : (float)a[k * n + i];
+}
+
 static double mean_left(const qp_feedback *f, const double *a) {
   const size_t n = f->columns;
   double sum = 0;
@@ -152,28 +167,42 @@ static void make_unit(qp_feedback *f, float *scratch) {
   f->reach = round_unit(f, scratch);
 }
 
+/* QP_E_NOMEM, QP_E_LIMIT: more columns than sums have bits for. */
+static qp_status make_room(qp_feedback *f, qp_error *err) {
+  const size_t n = f->columns;
+  if (n > MOST_COLUMNS)
+    return qp_fail(err, QP_E_LIMIT, "a Hessian of %zu columns; up to %d can be fed forward", n,
+                   MOST_COLUMNS);
+  f->stride = n / LINE * LINE + LINE; /* an odd number of cache lines, where n is a power of two */
+  f->unit = malloc(sizeof *f->unit * n * n);
+  f->scale = malloc(sizeof *f->scale * n);
+  f->root = malloc(sizeof *f->root * n * f->stride);
+  if (f->unit && f->scale && f->root) return QP_OK;
+  return qp_fail(err, QP_E_NOMEM, "no memory to factor a Hessian of %zu columns", n);
+}
+
+static qp_status make_factor(qp_feedback *f, double damping, qp_error *err) {
+  float *scratch = malloc(sizeof *scratch * f->columns);
+  qp_status status =
+      scratch ? make_room(f, err) : qp_fail(err, QP_E_NOMEM, "no memory for a row of a Hessian");
+  if (!status) status = cholesky(f, damping, f->unit, err);
+  if (!status) {
+    f->left = mean_left(f, f->unit);
+    keep_root(f, f->unit);
+    make_unit(f, scratch);
+    f->serial = atomic_fetch_add(&made, 1) + 1;
+  }
+  free(scratch);
+  return status;
+}
+
 qp_status qp_feedback_make(qp_feedback *out, unsigned columns, const float *hessian, double damping,
                            unsigned *edge, unsigned blocks, qp_error *err) {
   qp_feedback f = {.columns = columns, .hessian = hessian, .edge = edge, .blocks = blocks};
   assert(columns);
   qp_status status = qp_blas_open(&f.blas, err);
   const bool feeds = !status && mean_diagonal(columns, hessian) > 0;
-  const size_t cells = (size_t)columns * columns;
-  float *scratch = feeds ? malloc(sizeof *scratch * columns) : NULL;
-  f.unit = feeds ? malloc(sizeof *f.unit * cells) : NULL;
-  f.scale = feeds ? malloc(sizeof *f.scale * columns) : NULL;
-  if (feeds && (!scratch || !f.unit || !f.scale))
-    status = qp_fail(err, QP_E_NOMEM, "no memory to factor a Hessian of %u columns", columns);
-  if (feeds && !status && columns > MOST_COLUMNS)
-    status = qp_fail(err, QP_E_LIMIT, "a Hessian of %u columns; up to %d can be fed forward",
-                     columns, MOST_COLUMNS);
-  if (feeds && !status) status = cholesky(&f, damping, f.unit, err);
-  if (feeds && !status) {
-    f.left = mean_left(&f, f.unit);
-    make_unit(&f, scratch);
-    f.serial = atomic_fetch_add(&made, 1) + 1;
-  }
-  free(scratch);
+  if (feeds) status = make_factor(&f, damping, err);
   if (status)
     qp_feedback_free(&f);
   else
@@ -184,6 +213,7 @@ qp_status qp_feedback_make(qp_feedback *out, unsigned columns, const float *hess
 void qp_feedback_free(qp_feedback *f) {
   free(f->unit);
   free(f->scale);
+  free(f->root);
   free(f->edge);
   *f = (qp_feedback){0};
 }
@@ -263,16 +293,14 @@ double qp_feedback_error(float value, float x) {
   return e + whole - whole;
 }
 
-void qp_feedback_slopes(const qp_feedback *f, unsigned from, unsigned end, const float *changes,
-                        float *slopes) {
-  const int n = (int)f->columns, width = (int)(end - from), rows = ROWS;
-  const float one = 1;
-  f->blas->sgemm("N", "N", &n, &rows, &width, &one, f->hessian + (size_t)from * f->columns, &n,
-                 changes + from, &n, &one, slopes, &n);
+void qp_feedback_root(const qp_feedback *f, const float *a, float *out) {
+  qp_rows_product(f->columns, f->root, f->stride, QP_ROWS_BEFORE, a, out);
 }
 
-void qp_feedback_times(const qp_feedback *f, const float *x, float *out) {
-  const int n = (int)f->columns, rows = ROWS;
-  const float one = 1, zero = 0;
-  f->blas->sgemm("N", "N", &n, &rows, &n, &one, f->hessian, &n, x, &n, &zero, out, &n);
+void qp_feedback_times(const qp_feedback *f, const float *a, float *out) {
+  qp_rows_product(f->columns, f->hessian, f->columns, QP_ROWS_ALL, a, out);
+}
+
+void qp_feedback_slopes(const qp_feedback *f, const float *c, float *slopes) {
+  qp_rows_product(f->columns, f->root, f->stride, QP_ROWS_BEHIND, c, slopes);
 }

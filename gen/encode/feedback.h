@@ -29,6 +29,9 @@ typedef struct qp_feedback {
   double *unit;         /* U above its diagonal blocks in whole numbers, else 0: row-major
                            [columns][columns] */
   double *scale;        /* [columns]: the unit of a column's sums, a power of two */
+  float *root;          /* C, upper triangular, and its transpose below:  H + added = C C^T;
+                           row-major [columns][stride] */
+  size_t stride;        /* of root's rows, in floats */
   unsigned long serial; /* no other factor that is made has it; 0: none was made */
   double damping;       /* what was added to the diagonal, as a share of its mean */
   double added;         /* the same as a number */
@@ -69,12 +72,14 @@ void qp_feedback_targets(const qp_feedback *f, unsigned from, unsigned end, cons
 /* Give the error of a weight x that is coded as 'value', as the sums take it. */
 double qp_feedback_error(float value, float x);
 
-/* Add to slopes = e H what comes of changes of the columns [from, end) of e:  slopes +=
-   changes[:, from..end) H[from..end, :]  for 32 rows of arrays [32][columns]. */
-void qp_feedback_slopes(const qp_feedback *f, unsigned from, unsigned end, const float *changes,
-                        float *slopes);
+/* Compute  out = a C  for 32 rows side by side ([columns][32], gen/encode/rows_product.h): the sum
+   of the squares of a row is then  a (H + added) a^T. */
+void qp_feedback_root(const qp_feedback *f, const float *a, float *out);
 
-/* Compute  out = x H  for 32 rows of arrays [32][columns]. */
-void qp_feedback_times(const qp_feedback *f, const float *x, float *out);
+/* Compute  out = a H  for such rows. */
+void qp_feedback_times(const qp_feedback *f, const float *a, float *out);
+
+/* Compute  slopes = c C^T  for such rows:  a (H + added),  where c = a C. */
+void qp_feedback_slopes(const qp_feedback *f, const float *c, float *slopes);
 
 #endif

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "gen/encode/feedback.h"
+#include "gen/encode/rows_product.h"
 #include "gen/encode/sample.h"
 
 enum { ROWS = 32, COLUMNS = 192, GRAIN = 8, BLOCKS = COLUMNS / GRAIN };
@@ -111,4 +112,35 @@ Test(feedback, targets_take_up_what_earlier_columns_lost) {
                 "row %u, column %u: %g, not %g", r, k, (double)target[r * COLUMNS + k], wanted);
     }
   free(target);
+}
+
+/* (H + added) of two columns. */
+static double damped(unsigned i, unsigned k) {
+  return (double)hessian[i * COLUMNS + k] + (i == k ? feedback.added : 0);
+}
+
+Test(feedback, twice_through_the_root_is_through_the_damped_hessian) {
+  static float a[COLUMNS * ROWS], c[COLUMNS * ROWS], slopes[COLUMNS * ROWS], plain[COLUMNS * ROWS];
+  qp_rows_gather(COLUMNS, x, a);
+  qp_feedback_root(&feedback, a, c);
+  qp_feedback_slopes(&feedback, c, slopes);
+  qp_feedback_times(&feedback, a, plain);
+  for (unsigned r = 0; r < ROWS; r++) {
+    double loss = 0, squares = 0;
+    for (unsigned k = 0; k < COLUMNS; k++) {
+      double sum = 0, size = 0;
+      for (unsigned i = 0; i < COLUMNS; i++) {
+        const double part = (double)x[r * COLUMNS + i] * damped(i, k);
+        sum += part;
+        size += fabs(part);
+      }
+      cr_assert_float_eq(slopes[k * ROWS + r], sum, 1e-5 * size, "row %u, column %u", r, k);
+      sum -= feedback.added * (double)x[r * COLUMNS + k];
+      cr_assert_float_eq(plain[k * ROWS + r], sum, 1e-5 * size, "row %u, column %u", r, k);
+      sum += feedback.added * (double)x[r * COLUMNS + k];
+      loss += sum * (double)x[r * COLUMNS + k];
+      squares += (double)c[k * ROWS + r] * (double)c[k * ROWS + r];
+    }
+    cr_expect_float_eq(squares / loss, 1, 1e-5, "row %u", r);
+  }
 }
