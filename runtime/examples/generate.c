@@ -417,9 +417,10 @@ static void run_layer(const model *m, layer *l, unsigned position, const scratch
   product(&l->linear[V], s->normed, v);
   turn(s->q, m->heads, dim, table);
   turn(k, m->kv_heads, dim, table);
-  for (unsigned h = 0; h < m->heads; h++)
-    attend(s->q + h * dim, l->keys + h / each * dim, l->values + h / each * dim, kv, dim, position,
-           s->score, s->attended + h * dim);
+  for (unsigned g = 0; g < m->kv_heads; g++)
+    for (unsigned h = g * each; h < (g + 1) * each; h++)
+      attend(s->q + h * dim, l->keys + g * dim, l->values + g * dim, kv, dim, position, s->score,
+             s->attended + h * dim);
   product(&l->linear[O], s->attended, s->added);
   for (unsigned i = 0; i < m->hidden; i++) s->x[i] += s->added[i];
   rms_norm(s->x, l->mlp_norm.v, m->hidden, m->eps, s->normed);
@@ -497,6 +498,8 @@ static void run_on_cpu(model *m, int32_t *tokens, unsigned given) {
     tokens[p + 1] = (int32_t)next;
     if (getenv("GENERATE_LOGITS")) fprintf(stderr, "%u %.6g\n", next, (double)s.logits[next]);
   }
+  float *const all[] = {s.x, s.normed, s.q, s.attended, s.added, s.gate, s.up, s.score, s.logits};
+  for (unsigned i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
 
 /* The chain of a token's launches, as a graph where there is CUDA. */
