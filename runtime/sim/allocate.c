@@ -262,6 +262,8 @@ static bool push_down(parser *p, bool *changed) {
         return p_fail(p, "'%s' calls '%s', which has no body", f->name, g->name);
       }
       const uint32_t frame = f->frame_base + f->frame_bytes;
+      if (frame + g->frame_bytes > P_SPACE)
+        return p_fail(p, "frames of calls take more than 2^30 bytes together");
       if (g->level <= f->level || g->frame_base < frame) *changed = true;
       if (g->level <= f->level) g->level = f->level + 1;
       if (g->frame_base < frame) g->frame_base = frame;

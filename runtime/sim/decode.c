@@ -370,13 +370,19 @@ static bool decode_brx(parser *p, unsigned variant) {
   return p_ok(p);
 }
 
-/* "(a, b)": names of .param variables in the frame; their offsets go to the ext list */
-static bool call_list(parser *p, uint32_t *count) {
+/*
+** "(a, b)": names of .param variables in the frame; their offsets go to the ext list.  They are
+** as large as the parameters of 'f'; NULL: of the last one 'bytes' is wanted.
+*/
+static bool call_list(parser *p, const qp_sim_function *f, uint32_t *count, uint32_t *bytes) {
   *count = 0;
   while (p_ok(p) && !p_accept_punct(p, ')')) {
     uint32_t index;
     const symbol *s = p->tok.kind == T_IDENT ? p_find(p, p->tok.text, p->tok.length, &index) : NULL;
     if (!s || s->kind != SYM_LOCAL) return p_fail(p, "a .param variable is expected");
+    *bytes = s->bytes;
+    if (f && *count < f->param_count && *bytes != f->params[*count].bytes)
+      return p_fail(p, "'%s' takes %u bytes, not %u", f->name, f->params[*count].bytes, *bytes);
     if (!P_PUSH(p, frame_exts, p->ops.count) || !P_PUSH(p, frame_exts, p->ext.count)) return false;
     if (!P_PUSH(p, ext, (int32_t)s->offset)) return false;
     ++*count;
@@ -391,8 +397,10 @@ static bool decode_call(parser *p, unsigned variant) {
   p_part(p, "uni");
   if (!p_all_used(p)) return false;
   qp_sim_op o = p_op(p, qp_sim_do_call, QP_SIM_CONTROL);
-  uint32_t results = 0, args = 0;
-  if (p_accept_punct(p, '(') && (!call_list(p, &results) || !p_expect_punct(p, ','))) return false;
+  uint32_t results = 0, args = 0, bytes = 0, given = 0;
+  if (p_accept_punct(p, '(') &&
+      (!call_list(p, NULL, &results, &given) || !p_expect_punct(p, ',')))
+    return false;
   uint32_t index;
   if (p->tok.kind != T_IDENT) return p_fail(p, "a function is expected");
   const token name = p->tok;
@@ -404,12 +412,15 @@ static bool decode_call(parser *p, unsigned variant) {
     return p_fail(p, "'%.*s' is no function (calls by address are not simulated)", (int)name.length,
                   name.text);
   p_next(p);
-  if (p_accept_punct(p, ',') && (!p_expect_punct(p, '(') || !call_list(p, &args))) return false;
-  if (!p_expect_punct(p, ';')) return false;
   const qp_sim_function *f = p->functions.at + index;
+  if (p_accept_punct(p, ',') && (!p_expect_punct(p, '(') || !call_list(p, f, &args, &bytes)))
+    return false;
+  if (!p_expect_punct(p, ';')) return false;
   if (args != f->param_count || results != (f->result.bytes != 0))
     return p_fail(p, "'%s' takes %u arguments and gives %u results", f->name, f->param_count,
                   f->result.bytes != 0);
+  if (results && given != f->result.bytes)
+    return p_fail(p, "'%s' gives %u bytes, not %u", f->name, f->result.bytes, given);
   if (results) { /* They go to the end of the list. */
     int32_t *list = p->ext.at + o.ext;
     const int32_t result = list[0];

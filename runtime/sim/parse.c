@@ -184,11 +184,11 @@ static bool parse_params(parser *p, bool entry, bool result, qp_sim_function *f)
     variable v;
     if (!p_accept(p, ".param") && !p_accept(p, ".reg")) return p_fail(p, ".param expected");
     if (!p_variable_head(p, &v) || !p_variable_name(p, &v)) return false;
-    at = p_align(at, entry ? v.align : v.align < 16 ? 16 : v.align);
-    const qp_sim_param param = {.offset = at, .bytes = v.bytes};
-    if (!p_variable_declare(p, &v, (symbol){.kind = entry ? SYM_PARAM : SYM_LOCAL, .offset = at}))
+    qp_sim_param param = {.bytes = v.bytes};
+    if (!p_place(p, &at, entry || v.align > 16 ? v.align : 16, v.bytes, &param.offset) ||
+        !p_variable_declare(
+            p, &v, (symbol){.kind = entry ? SYM_PARAM : SYM_LOCAL, .offset = param.offset}))
       return false;
-    at += v.bytes;
     if (result) {
       f->result = param;
     } else {
@@ -237,7 +237,7 @@ static bool function_end(parser *p, uint32_t index) {
     return p_fail(p, "label '%.*s' is not declared", (int)q->length, q->name);
   }
   f->end = p->ops.count;
-  f->frame_bytes = p_align(p->frame, 16);
+  f->frame_bytes = (p->frame + 15) / 16 * 16;
   f->callees = p->callees.at;
   f->callee_count = p->callees.count;
   p->callees.at = NULL;

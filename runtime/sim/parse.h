@@ -214,6 +214,8 @@ extern const decoder p_decoders_control[], p_decoders_move[], p_decoders_memory[
     p_decoders_warp[], p_decoders_async[];
 
 /* variables.c: declarations of variables */
+enum { P_SPACE = 1 << 30 }; /* most bytes that variables of one space take */
+
 typedef struct variable {
   token name;
   unsigned type;
@@ -226,15 +228,14 @@ bool p_variable_head(parser *p, variable *v); /* This reads ".align 16 .b8" and 
                                                  name. */
 bool p_variable_name(parser *p, variable *v); /* the name, "<n>" and "[n]" */
 bool p_variable_declare(parser *p, const variable *v, symbol s);
+/* The next place of 'bytes' behind 'used', which it moves; false: a space has no such place. */
+bool p_place(parser *p, uint32_t *used, uint32_t align, uint32_t bytes, uint32_t *offset);
 bool p_registers(parser *p);             /* .reg */
 bool p_global(parser *p, bool constant); /* .global, .const */
 bool p_shared(parser *p, bool external); /* This reads .shared, of the module or of the function. */
 bool p_frame(parser *p);                 /* This reads .local, and .param for calls, which become
                                             places in the frame. */
 char *p_copy_name(parser *p, const token *t); /* malloc'ed */
-static inline uint32_t p_align(uint32_t x, uint32_t align) {
-  return (x + align - 1) / align * align;
-}
 
 /* parse.c: the next directive of a module, with all that belongs to it */
 bool p_top(parser *p);

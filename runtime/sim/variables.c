@@ -14,7 +14,7 @@ char *p_copy_name(parser *p, const token *t) {
 }
 
 /* Read ".align 16 .b8" and the like, up to the name. */
-bool p_variable_head(parser *p, variable *v) {
+static bool head(parser *p, variable *v) {
   *v = (variable){.vector = 1};
   bool typed = false;
   while (p_ok(p) && p->tok.kind == T_IDENT && p->tok.text[0] == '.') {
@@ -49,6 +49,19 @@ bool p_variable_head(parser *p, variable *v) {
   return true;
 }
 
+bool p_variable_head(parser *p, variable *v) {
+  if (!head(p, v)) return false;
+  return v->element || p_fail(p, "a predicate has no place in memory");
+}
+
+bool p_place(parser *p, uint32_t *used, uint32_t align, uint32_t bytes, uint32_t *offset) {
+  const uint64_t at = ((uint64_t)*used + align - 1) / align * align;
+  if (at + bytes > P_SPACE) return p_fail(p, "variables take more than 2^30 bytes together");
+  *offset = (uint32_t)at;
+  *used = (uint32_t)at + bytes;
+  return true;
+}
+
 /* the name, "<n>" and "[n]" */
 bool p_variable_name(parser *p, variable *v) {
   if (p->tok.kind != T_IDENT) return p_fail(p, "a name is expected");
@@ -70,11 +83,12 @@ bool p_variable_name(parser *p, variable *v) {
       continue;
     }
     if (p->tok.kind != T_INT || p->tok.integer < 0) return p_fail(p, "a length is expected");
-    count *= (uint64_t)p->tok.integer;
+    if (p->tok.integer > P_SPACE || (count *= (uint64_t)p->tok.integer) > P_SPACE)
+      return p_fail(p, "the variable is too large");
     p_next(p);
     if (!p_expect_punct(p, ']')) return false;
   }
-  if (count * v->element > 1u << 30) return p_fail(p, "the variable is too large");
+  if (count * v->element > P_SPACE) return p_fail(p, "the variable is too large");
   v->bytes = (uint32_t)count * v->element;
   return true;
 }
@@ -88,7 +102,7 @@ bool p_variable_declare(parser *p, const variable *v, symbol s) {
 
 bool p_registers(parser *p) {
   variable v;
-  if (!p_variable_head(p, &v)) return false;
+  if (!head(p, &v)) return false;
   do {
     v.range = 0;
     if (!p_variable_name(p, &v)) return false;
@@ -177,8 +191,9 @@ bool p_shared(parser *p, bool external) {
     const bool own = f && f->entry;
     uint32_t *used = own ? &f->shared_bytes : &p->code->shared_bytes;
     if (own && *used < p->code->shared_bytes) *used = p->code->shared_bytes;
-    const uint32_t offset = p_align(*used + QP_SIM_SHARED_START, v.align);
-    *used = offset - QP_SIM_SHARED_START + v.bytes;
+    uint32_t end = *used + QP_SIM_SHARED_START, offset;
+    if (!p_place(p, &end, v.align, v.bytes, &offset)) return false;
+    *used = end - QP_SIM_SHARED_START;
     if (!p_variable_declare(p, &v, (symbol){.kind = SYM_SHARED, .offset = offset})) return false;
   } while (p_accept_punct(p, ','));
   return p_expect_punct(p, ';');
@@ -190,9 +205,10 @@ bool p_frame(parser *p) {
   if (!p_variable_head(p, &v)) return false;
   do {
     if (!p_variable_name(p, &v)) return false;
-    p->frame = p_align(p->frame, v.align < 16 ? 16 : v.align);
-    if (!p_variable_declare(p, &v, (symbol){.kind = SYM_LOCAL, .offset = p->frame})) return false;
-    p->frame += v.bytes;
+    uint32_t offset;
+    if (!p_place(p, &p->frame, v.align < 16 ? 16 : v.align, v.bytes, &offset) ||
+        !p_variable_declare(p, &v, (symbol){.kind = SYM_LOCAL, .offset = offset}))
+      return false;
   } while (p_accept_punct(p, ','));
   return p_expect_punct(p, ';');
 }

@@ -192,6 +192,42 @@ Test(sim, launches_are_checked_as_on_a_gpu) {
   kit_close(&k);
 }
 
+/* A module with these declarations and a kernel with this body, and what is said of it. */
+typedef struct refusal {
+  const char *top, *body, *said;
+} refusal;
+
+Test(sim, variables_without_a_place_in_memory_are_refused) {
+  static const char flag[] = "a predicate has no place in memory", all[] = "2^30 bytes together",
+                    large[] = "the variable is too large";
+  static const refusal rows[] = {
+      {".global .pred g;", "", flag},
+      {".shared .pred s;", "", flag},
+      {".func f(.param .pred x);", "", flag},
+      {"", ".local .pred l;", flag},
+      {".global .align 4 .b32 g[4294967296][4294967296];", "", large},
+      {".global .b8 g[1073741825];", "", large},
+      {".shared .b8 s[1073741824]; .shared .b8 t[1073741824];", "", all},
+      {"", ".local .b8 l[1073741824]; .local .b8 m[1];", all},
+      {".func f(.param .b8 x[1073741824], .param .b8 y[1073741824]);", "", all},
+      {".func f(.param .b32 x) { .local .b8 l[1073741800]; ret; }",
+       ".local .b8 l[1073741800]; .param .b32 x; call.uni f, (x);", "2^30 bytes"},
+      {".func f(.param .b32 x) { ret; }", ".param .b64 x; call.uni f, (x);",
+       "'f' takes 4 bytes, not 8"},
+      {".func (.param .b64 r) f() { ret; }", ".param .b32 x; call.uni (x), f;",
+       "'f' gives 8 bytes, not 4"},
+  };
+  kit k;
+  kit_open(&k, "sim");
+  for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++) {
+    char *text = kit_kernel(rows[i].top, rows[i].body);
+    cr_expect_eq(kit_load(&k, text), QP_E_COMPILE, "row %u", i);
+    cr_expect(strstr(k.err.text, rows[i].said), "row %u: %s", i, k.err.text);
+    free(text);
+  }
+  kit_close(&k);
+}
+
 Test(sim, instructions_bytes_and_bank_conflicts_are_counted) {
   kit k;
   kit_open(&k, "sim");
