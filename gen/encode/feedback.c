@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gen/base/simd.h"
+#include "gen/encode/exact_sums.h"
 #include "gen/encode/rows_product.h"
 
 enum {
@@ -17,6 +17,7 @@ enum {
   MANTISSA = 53,
   ERROR_BITS = QP_FEEDBACK_ERROR_BITS,
   ERROR_FRACTION = QP_FEEDBACK_ERROR_FRACTION,
+  FLOAT_BITS = 24, /* U is kept in floats */
   MOST_COLUMNS = 1 << 18,
   LINE = 16 /* floats of a cache line */
 };
@@ -125,28 +126,36 @@ static int sum_bits(unsigned columns) {
   return bits;
 }
 
-/* Round U, above its diagonal blocks, to whole numbers; what it adds to the variance of targets. */
-static double round_unit(qp_feedback *f, float *largest) {
+/* The unit of each column: what is above the diagonal blocks fills the bits of whole numbers. */
+static void choose_scales(qp_feedback *f, const double *a, float *largest) {
   const size_t n = f->columns;
-  const int bits = MANTISSA - 1 - ERROR_BITS - sum_bits(f->columns);
-  double reach = 0;
+  const int most = MANTISSA - 1 - ERROR_BITS - sum_bits(f->columns);
+  const int bits = most < FLOAT_BITS ? most : FLOAT_BITS;
   memset(largest, 0, sizeof *largest * n);
   for (unsigned k = 0; k < f->blocks; k++)
     for (size_t i = f->edge[k]; i < f->edge[k + 1]; i++)
       for (size_t c = f->edge[k + 1]; c < n; c++)
-        largest[c] = fmaxf(largest[c], (float)fabs(f->unit[i * n + c]));
+        largest[c] = fmaxf(largest[c], (float)fabs(a[i * n + c]));
   for (size_t c = 0; c < n; c++) {
     int exponent = 0;
     frexpf(largest[c], &exponent);
     f->scale[c] = ldexp(1, exponent - bits);
   }
+}
+
+/* Round U, above its diagonal blocks, to whole numbers; what it adds to the variance of targets. */
+static double round_unit(qp_feedback *f, const double *a, float *largest) {
+  const size_t n = f->columns;
+  double reach = 0;
+  choose_scales(f, a, largest);
   for (unsigned k = 0; k < f->blocks; k++)
     for (size_t i = f->edge[k]; i < f->edge[k + 1]; i++) {
-      double *u = f->unit + i * n;
+      const double *from = a + i * n;
+      float *u = f->unit + i * n;
       for (size_t c = 0; c < f->edge[k + 1]; c++) u[c] = 0;
       for (size_t c = f->edge[k + 1]; c < n; c++) {
-        reach += u[c] * u[c];
-        u[c] = rint(u[c] / f->scale[c]);
+        reach += from[c] * from[c];
+        u[c] = (float)rint(from[c] / f->scale[c]);
       }
     }
   for (size_t c = 0; c < n; c++) f->scale[c] /= 1 << ERROR_FRACTION;
@@ -154,9 +163,8 @@ static double round_unit(qp_feedback *f, float *largest) {
 }
 
 /* Multiply each block of columns by the inverse of its diagonal block. */
-static void make_unit(qp_feedback *f, float *scratch) {
+static void make_unit(qp_feedback *f, double *a, float *scratch) {
   const int n = (int)f->columns;
-  double *a = f->unit;
   const double one = 1;
   for (unsigned k = 0; k < f->blocks; k++) {
     const int rows = (int)f->edge[k], width = (int)(f->edge[k + 1] - f->edge[k]);
@@ -164,7 +172,7 @@ static void make_unit(qp_feedback *f, float *scratch) {
     if (rows) f->blas->dtrsm("R", "U", "N", "N", &rows, &width, &one, at + rows, &n, at, &n);
   }
   transpose(a, f->columns);
-  f->reach = round_unit(f, scratch);
+  f->reach = round_unit(f, a, scratch);
 }
 
 /* QP_E_NOMEM, QP_E_LIMIT: more columns than sums have bits for. */
@@ -178,20 +186,24 @@ static qp_status make_room(qp_feedback *f, qp_error *err) {
   f->scale = malloc(sizeof *f->scale * n);
   f->root = malloc(sizeof *f->root * n * f->stride);
   if (f->unit && f->scale && f->root) return QP_OK;
-  return qp_fail(err, QP_E_NOMEM, "no memory to factor a Hessian of %zu columns", n);
+  return qp_fail(err, QP_E_NOMEM, "no memory for the factor of a Hessian of %zu columns", n);
 }
 
 static qp_status make_factor(qp_feedback *f, double damping, qp_error *err) {
-  float *scratch = malloc(sizeof *scratch * f->columns);
+  const size_t n = f->columns;
+  float *scratch = malloc(sizeof *scratch * n);
+  double *a = malloc(sizeof *a * n * n);
   qp_status status =
-      scratch ? make_room(f, err) : qp_fail(err, QP_E_NOMEM, "no memory for a row of a Hessian");
-  if (!status) status = cholesky(f, damping, f->unit, err);
+      scratch && a ? make_room(f, err)
+                   : qp_fail(err, QP_E_NOMEM, "no memory to factor a Hessian of %zu columns", n);
+  if (!status) status = cholesky(f, damping, a, err);
   if (!status) {
-    f->left = mean_left(f, f->unit);
-    keep_root(f, f->unit);
-    make_unit(f, scratch);
+    f->left = mean_left(f, a);
+    keep_root(f, a);
+    make_unit(f, a, scratch);
     f->serial = atomic_fetch_add(&made, 1) + 1;
   }
+  free(a);
   free(scratch);
   return status;
 }
@@ -220,61 +232,12 @@ void qp_feedback_free(qp_feedback *f) {
 
 void qp_feedback_sum(const qp_feedback *f, unsigned column, unsigned from, unsigned end,
                      const double *errors, double *sums) {
-  const int n = (int)f->columns, width = (int)(end - from), before = (int)column, rows = ROWS;
-  const double one = 1, zero = 0;
-  for (size_t r = 0; r < ROWS && !column; r++)
-    memset(sums + r * f->columns + from, 0, sizeof *sums * (end - from));
-  if (column) /* rows are columns to Fortran: T^T = U^T E^T */
-    f->blas->dgemm("N", "N", &width, &rows, &before, &one, f->unit + from, &n, errors, &n, &zero,
-                   sums + from, &n);
+  qp_exact_sums(f->columns, column, from, end, errors, f->unit, sums);
 }
-
-/* Add to one row's sums [from, end) what comes of the errors of columns [column, at). */
-static void pass_row(const qp_feedback *f, unsigned column, unsigned at, unsigned from,
-                     unsigned end, const double *error, double *sum) {
-  for (unsigned i = column; i < at; i++) {
-    const double *u = f->unit + (size_t)i * f->columns;
-    for (unsigned k = from; k < end; k++) sum[k] += error[i] * u[k];
-  }
-}
-
-#ifdef QP_X86
-#include <immintrin.h>
-
-/* Do the same for sixteen columns at a time; the sums are exact, so that their order says nothing.
-   Returns how far it came. */
-QP_AVX2 static unsigned pass_avx2(const qp_feedback *f, unsigned column, unsigned at, unsigned end,
-                                  const double *error, double *sum) {
-  unsigned k = at;
-  for (; k + 16 <= end; k += 16) {
-    __m256d v[4];
-    QP_UNROLL for (unsigned m = 0; m < 4; m++) v[m] = _mm256_loadu_pd(sum + k + 4 * m);
-    for (unsigned i = column; i < at; i++) {
-      const double *u = f->unit + (size_t)i * f->columns + k;
-      const __m256d e = _mm256_set1_pd(error[i]);
-      QP_UNROLL for (unsigned m = 0; m < 4; m++) v[m] =
-          _mm256_fmadd_pd(e, _mm256_loadu_pd(u + 4 * m), v[m]);
-    }
-    QP_UNROLL for (unsigned m = 0; m < 4; m++) _mm256_storeu_pd(sum + k + 4 * m, v[m]);
-  }
-  return k;
-}
-#endif
 
 void qp_feedback_pass(const qp_feedback *f, unsigned column, unsigned at, unsigned end,
                       const double *errors, double *sums) {
-#ifdef QP_X86
-  const bool vectors = qp_simd() >= QP_SIMD_AVX2; /* asked once: it reads the environment */
-#endif
-  for (size_t r = 0; r < ROWS; r++) {
-    const double *error = errors + r * f->columns;
-    double *sum = sums + r * f->columns;
-    unsigned from = at;
-#ifdef QP_X86
-    if (vectors) from = pass_avx2(f, column, at, end, error, sum);
-#endif
-    pass_row(f, column, at, from, end, error, sum);
-  }
+  qp_exact_add(f->columns, column, at, at, end, errors, f->unit, sums);
 }
 
 void qp_feedback_targets(const qp_feedback *f, unsigned from, unsigned end, const float *x,

@@ -16,7 +16,7 @@
 **
 ** That sum is exact, so that every order of it, instruction set, BLAS and device gives the same
 ** targets: errors are whole numbers of 2^-16, brought into [-2^24, 2^24], U's columns whole numbers
-** of a power of two each, as small as 53 bits allow for a sum of so many:
+** of a power of two each, as small as 53 bits allow for a sum of so many, and 24 for each:
 **   e = clip(round((v - x) 2^16))     targets = x - float(2^-(16 + b_k) sum e round(U_jk 2^b_k))
 */
 enum { QP_FEEDBACK_ERROR_FRACTION = 16, QP_FEEDBACK_ERROR_BITS = 24 };
@@ -26,7 +26,7 @@ typedef struct qp_feedback {
   unsigned columns, blocks;
   unsigned *edge;       /* [blocks + 1]: block k holds the columns [edge[k], edge[k + 1]) */
   const float *hessian; /* [columns][columns], the caller's */
-  double *unit;         /* U above its diagonal blocks in whole numbers, else 0: row-major
+  float *unit;          /* U above its diagonal blocks in whole numbers, else 0: row-major
                            [columns][columns] */
   double *scale;        /* [columns]: the unit of a column's sums, a power of two */
   float *root;          /* C, upper triangular, and its transpose below:  H + added = C C^T;

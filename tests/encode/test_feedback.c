@@ -78,8 +78,9 @@ Test(feedback, each_factor_has_a_number_of_its_own) {
 Test(feedback, the_largest_sums_fill_no_more_than_a_double_has) {
   double most = 0;
   for (size_t i = 0; i < COLUMNS * COLUMNS; i++) {
-    cr_assert_eq(feedback.unit[i], rint(feedback.unit[i]));
-    most = fmax(most, fabs(feedback.unit[i]));
+    const double unit = (double)feedback.unit[i];
+    cr_assert_eq(unit, rint(unit));
+    most = fmax(most, fabs(unit));
   }
   cr_expect(most * (1 << QP_FEEDBACK_ERROR_BITS) * COLUMNS <= 0x1p53, "%g", most);
   cr_expect(most >= 0x1p18, "%g", most);
@@ -102,7 +103,7 @@ Test(feedback, targets_take_up_what_earlier_columns_lost) {
     for (unsigned k = COLUMNS - GRAIN; k < COLUMNS; k++) {
       double sum = 0, size = 0;
       for (unsigned i = 0; i < COLUMNS - GRAIN; i++) {
-        const double u = feedback.unit[i * COLUMNS + k] * feedback.scale[k] * 0x1p16;
+        const double u = (double)feedback.unit[i * COLUMNS + k] * feedback.scale[k] * 0x1p16;
         const double part = ((double)value[r * COLUMNS + i] - (double)x[r * COLUMNS + i]) * u;
         sum += part;
         size += fabs(part);

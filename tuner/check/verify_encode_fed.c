@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Compares a kernel that feeds errors forward with the CPU's coder: codes must be the same bits. */
 #include <stdio.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -188,7 +189,7 @@ static qp_status make_feedback(fed_check *c, uint64_t seed) {
     for (size_t i = 0; i < n; i++)
       for (size_t k = i + 1; k < n; k++) {
         const float wide = (i * n + k) % 37 ? 1 : 16;
-        f->unit[i * n + k] = (int)(u[i * n + k] * (float)(1 << (FACTOR_BITS - 2)) * wide);
+        f->unit[i * n + k] = truncf(u[i * n + k] * (float)(1 << (FACTOR_BITS - 2)) * wide);
       }
   }
   free(u);
