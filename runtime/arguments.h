@@ -140,7 +140,8 @@ static inline uint64_t qp_glu_word(uint32_t activation, float limit) {
        "[sequences][K]; fields: float [sequences][K]")                                             \
   WORD(table, "const void *table",                                                                 \
        "trellis: gen/encode/path_table.h, numbers, then float t^ [ENTRIES][DIM]; codes: fp16 "     \
-       "[CODES][DIM], of ROW [sequences][CODES][DIM]; fields: gen/encode/field_table.h")           \
+       "[CODES][DIM], of ROW [sequences][CODES][DIM]; fields: gen/encode/field_table.h; stages: "  \
+       "templates/stage_table.h")                                                                  \
   WORD(y, "unsigned *codes",                                                                       \
        "[sequences][STEPS]; of codes [sequences], of ROW [sequences][ROW]; of fields "             \
        "[sequences][K]")                                                                           \
@@ -154,9 +155,12 @@ static inline uint64_t qp_glu_word(uint32_t activation, float limit) {
   WORD(x, "const float *targets", "x [groups][32][K]")                                             \
   WORD(table, "const void *table",                                                                 \
        "trellis: gen/encode/path_table.h, numbers, then float t^ [ENTRIES][DIM]; codes: fp16 "     \
-       "[CODES][DIM], OF_ROWS [groups][32][CODES][DIM]; fields: gen/encode/field_table.h")         \
-  WORD(values, "const unsigned short *values", "trellis: fp16 [2^WINDOW][DIM]")                    \
-  WORD(y, "unsigned *codes", "trellis: [groups][32 lanes][STEPS]; else [groups][32][K / DIM]")     \
+       "[CODES][DIM], OF_ROWS [groups][32][CODES][DIM]; fields: gen/encode/field_table.h; "        \
+       "vectors: templates/stage_table.h")                                                         \
+  WORD(values, "const unsigned short *values",                                                     \
+       "trellis: fp16 [2^WINDOW][DIM]; vectors: fp16 of all codebooks")                            \
+  WORD(y, "unsigned *codes",                                                                       \
+       "trellis, vectors: [groups][32 lanes][STEPS]; else [groups][32][K / DIM]")                  \
   WORD(start, "unsigned *start",                                                                   \
        "fields: raw [groups][32][K / GROUP, rounded up, or 1 BY_ROW][FIELDS]")                     \
   WORD(workspace, "void *room",                                                                    \

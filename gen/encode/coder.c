@@ -689,6 +689,10 @@ bool qp_coder_feeds_few(const qp_quantizer *q) {
   return q->kind == QP_TRELLIS && 16 % q->dim == 0 && 16 / q->dim * q->step >= q->window;
 }
 
+bool qp_coder_feeds_vectors(const qp_coder *c) {
+  return c->kind == QP_CODER_CODES && !within_rows(c) && 16 % c->quantizer->dim == 0;
+}
+
 unsigned qp_coder_grain(const qp_coder *c, const qp_stream *s) {
   const unsigned dim = c->quantizer->dim;
   if (within_rows(c)) return dim;

@@ -38,7 +38,8 @@ typedef struct qp_encode_feed {
   int32_t *errors; /* [groups][all columns][32]: of those before 'first' on entry, of the part on
                            return */
   const uint16_t *tables; /* with codebooks by row, as qp_encode_search has them; else NULL */
-  uint32_t *codes;  /* of a trellis [groups][32 lanes][steps], else [groups][32][columns / dim] */
+  uint32_t *codes;  /* of a trellis and of vectors in several rows [groups][32 lanes][steps], else
+                       [groups][32][columns / dim] */
   uint32_t *fields; /* with group fields: raw [groups][32][qp_field_groups][fields]; else NULL */
 } qp_encode_feed;
 
@@ -50,7 +51,8 @@ typedef struct qp_encode_feed {
 ** (qp_coder_takes_rows) sequences are rows: targets [sequences][columns], codes
 ** [sequences][columns / dim], and where it has group fields these.
 ** 'feed', or NULL, does the same with error feedback, for trellises that qp_coder_feeds_few, for
-** group fields, and for codes that may come in any order, of which it has the first pass.
+** vectors that qp_coder_feeds_vectors, for group fields, and for codes that may come in any order,
+** of which it has the first pass.
 ** All must be those of gen/encode bit for bit.  One thread at a time calls it.  QP_E_MISSING means
 ** that it has nothing for this quantizer, and the threads do the work; other errors end the run.
 */

@@ -178,14 +178,15 @@ qp_status qp_encode_run_searched(job *j, unsigned at_once, qp_error *err) {
 }
 
 /* Can a searcher feed errors forward?  Of trellises whose columns come by eights, of scalars with
-   group fields, and of codes that stand alone by tables. */
+   group fields, of codes that stand alone by tables, and of vectors whose columns come by fours. */
 static bool can_feed(const job *j) {
   if (!j->options->searcher->feed) return false;
   for (unsigned p = 0; p < j->out->parts; p++) {
     const qp_coder *c = j->coder[p];
     const bool fields = qp_coder_has_fields(c) && c->quantizer->dim == 1;
     const bool alone = qp_coder_takes_orders(c) && c->values;
-    if (!(fields || alone || qp_coder_feeds_few(c->quantizer)) || j->out->part[p].stream.sparse)
+    const bool lanes = qp_coder_feeds_few(c->quantizer) || qp_coder_feeds_vectors(c);
+    if (!(fields || alone || lanes) || j->out->part[p].stream.sparse)
       return false;
   }
   return true;
@@ -196,7 +197,6 @@ bool qp_encode_can_search(const job *j) {
   if (!j->options->searcher || (j->feeds && !can_feed(j))) return false;
   for (unsigned p = 0; p < j->out->parts; p++) {
     const qp_coder *c = j->coder[p];
-    if (c->stages.count) return false;
     if (by_rows(j, p) && j->out->part[p].stream.columns % c->quantizer->dim) return false;
   }
   return true;

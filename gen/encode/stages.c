@@ -11,7 +11,7 @@
 #include "runtime/half.h"
 
 enum {
-  MAX_SURVIVORS = 16,
+  MAX_SURVIVORS = QP_STAGE_SURVIVORS,
   TRIED = 64, /* random codes for each place where a run may end */
   LANES = 16
 };
@@ -171,8 +171,7 @@ typedef struct survivor {
   float rest[QP_NEAREST_DIM]; /* the target less what was chosen */
 } survivor;
 
-/* Survivors of a stage by what is left to search: many where that is quick. */
-static unsigned width_of(const qp_stages *s, unsigned k) {
+unsigned qp_stages_width(const qp_stages *s, unsigned k) {
   const unsigned bits = k + 1 < s->count ? s->stage[k + 1].bits : 0;
   return bits <= 8 ? MAX_SURVIVORS : bits <= 12 ? MAX_SURVIVORS / 2 : MAX_SURVIVORS / 4;
 }
@@ -246,7 +245,7 @@ static void run_stage(const qp_stages *s, unsigned k, survivor *all, unsigned *c
                       float *scratch) {
   const qp_codewords *words = &s->stage[k].words;
   survivor before[MAX_SURVIVORS];
-  survivors out = {.stages = s, .stage = k, .width = width_of(s, k), .before = before};
+  survivors out = {.stages = s, .stage = k, .width = qp_stages_width(s, k), .before = before};
   memcpy(before, all, sizeof *all * *count);
   for (; out.from < *count; out.from++) {
     const float *rest = before[out.from].rest, square = square_of(rest, s->dim);

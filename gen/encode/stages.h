@@ -12,7 +12,11 @@
 #include "gen/spec/quantizer.h"
 #include "runtime/status.h"
 
-enum { QP_MAX_STAGES = 4, QP_STAGE_BITS = 16 /* most bits of a stage */ };
+enum {
+  QP_MAX_STAGES = 4,
+  QP_STAGE_BITS = 16, /* most bits of a stage */
+  QP_STAGE_SURVIVORS = 16
+};
 
 /*
 ** A vector quantizer whose decode is, but for its rounding, f(0) plus what each run of the code's
@@ -35,6 +39,9 @@ typedef struct qp_stages {
 qp_status qp_stages_make(qp_stages *out, const qp_quantizer *q, qp_error *err);
 void qp_stages_free(qp_stages *s);
 size_t qp_stages_bytes(const qp_stages *s);
+
+/* Say how many codes survive stage k: many where little is left to search. */
+unsigned qp_stages_width(const qp_stages *s, unsigned k);
 
 /*
 ** Find codes[i] for targets [n][dim], stage by stage: they are the best that a beam of survivors

@@ -106,6 +106,8 @@ typedef struct qp_kernel_op {
   ROW(encode_fed_fields)                                                                           \
   ROW(encode_fields)                                                                               \
   ROW(encode_shapes)                                                                               \
+  ROW(encode_stages)                                                                               \
+  ROW(encode_fed_vectors)                                                                          \
   ROW(rotate_norm)                                                                                 \
   ROW(rotate_glu)                                                                                  \
   ROW(rotate_tensor)                                                                               \

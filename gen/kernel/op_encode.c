@@ -43,15 +43,14 @@ static qp_status check_linear(const qp_problem *p, qp_error *err) {
   return QP_OK;
 }
 
-static qp_status refuse_sparse(const qp_quantizer *q, qp_error *err) {
+qp_status qp_encode_refuse_sparse(const qp_quantizer *q, qp_error *err) {
   return qp_fail(err, QP_E_LIMIT,
                  "%s: errors of what sparse entries take up are fed forward by the CPU alone",
                  q->name);
 }
 
-/* That a family is for another kind is no limit (QP_E_ARG): families of its kind say what is. */
-static qp_status other_kind(const qp_problem *p, const char *family, const char *kind,
-                            qp_error *err) {
+qp_status qp_encode_other_kind(const qp_problem *p, const char *family, const char *kind,
+                               qp_error *err) {
   return qp_fail(err, QP_E_ARG, "family %s is for %s; %s is of another kind", family, kind,
                  p->segment[0].quantizer->name);
 }
@@ -62,16 +61,30 @@ qp_status qp_encode_check(const qp_problem *p, const char *family, bool trellis,
   if (status) return status;
   const bool rows = has_row_books(q);
   if (trellis != (q->kind == QP_TRELLIS))
-    return other_kind(p, family, trellis ? "trellises" : "codes that stand alone", err);
-  if (q->fields) return other_kind(p, family, "codes without group fields", err);
+    return qp_encode_other_kind(p, family, trellis ? "trellises" : "codes that stand alone", err);
+  if (q->fields) return qp_encode_other_kind(p, family, "codes without group fields", err);
   if (rows && (trellis || p->columns % q->dim))
     return qp_fail(err, QP_E_LIMIT,
                    "%s: with codebooks by row kernels encode vectors of %u weights, which divide "
                    "K; K is %u",
                    q->name, q->dim, p->columns);
+  if (!trellis && q->window > QP_TRELLIS_WINDOW)
+    return qp_encode_other_kind(p, family, "codes that have one table", err);
   if (q->window > QP_TRELLIS_WINDOW || q->dim > DIM_MAX)
     return qp_fail(err, QP_E_LIMIT, "%s: window %u, dim %u; kernels encode up to %d and %d",
                    q->name, q->window, q->dim, QP_TRELLIS_WINDOW, DIM_MAX);
+  return QP_OK;
+}
+
+qp_status qp_encode_check_vectors(const qp_problem *p, const char *family, qp_error *err) {
+  const qp_quantizer *q = p->segment[0].quantizer;
+  const qp_status status = check_linear(p, err);
+  if (status) return status;
+  if (q->kind != QP_VECTOR || q->fields || has_row_books(q))
+    return qp_encode_other_kind(p, family, "vectors by codebooks of the spec or the linear", err);
+  if (q->dim > DIM_MAX)
+    return qp_fail(err, QP_E_LIMIT, "%s: dim %u; kernels encode up to %d", q->name, q->dim,
+                   DIM_MAX);
   return QP_OK;
 }
 
@@ -131,12 +144,8 @@ static qp_status check_fed_codes(const qp_problem *p, const char *family, qp_err
   const qp_status status = qp_encode_check(p, family, false, err);
   if (status) return status;
   if (q->dim > 2 && !has_row_books(q))
-    return qp_fail(
-        err, QP_E_LIMIT,
-        "%s: errors of vectors of %u weights, which lie in several rows, are fed forward "
-        "by the CPU alone",
-        q->name, q->dim);
-  return q->sparse > 0 ? refuse_sparse(q, err) : QP_OK;
+    return qp_encode_other_kind(p, family, "codes that lie in a row", err);
+  return q->sparse > 0 ? qp_encode_refuse_sparse(q, err) : QP_OK;
 }
 
 #define FED_CODES_CONSTANTS(X)                                                                     \
@@ -192,7 +201,7 @@ static qp_status check_fields(const qp_problem *p, const char *family, qp_error 
   qp_field_table t;
   qp_status status = check_linear(p, err);
   if (!status && (q->kind == QP_TRELLIS || !q->fields || q->dim > 2))
-    status = other_kind(p, family, "scalars with group fields", err);
+    status = qp_encode_other_kind(p, family, "scalars with group fields", err);
   if (!status) status = qp_field_table_make(q, p->columns, false, &t, err);
   return status;
 }
@@ -212,7 +221,7 @@ static qp_status check_fed_fields(const qp_problem *p, const char *family, qp_er
                    "%s: errors of vectors with group fields are fed forward by the CPU alone",
                    q->name);
   const qp_status status = check_fields(p, family, err);
-  return !status && q->sparse > 0 ? refuse_sparse(q, err) : status;
+  return !status && q->sparse > 0 ? qp_encode_refuse_sparse(q, err) : status;
 }
 
 #define FIELDS_CONSTANTS(X)                                                                        \
@@ -372,7 +381,7 @@ static qp_status check_shapes(const qp_problem *p, const char *family, qp_error 
   const qp_status status = check_linear(p, err);
   if (status) return status;
   if (q->kind == QP_TRELLIS || !q->fields || q->dim <= 2)
-    return other_kind(p, family, "vectors with group fields", err);
+    return qp_encode_other_kind(p, family, "vectors with group fields", err);
   return qp_shape_table_make(q, p->columns, false, &t, err);
 }
 

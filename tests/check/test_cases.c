@@ -11,15 +11,16 @@
 static qp_palette *palette;
 static qp_families *families;
 static qp_error error;
-static const qp_quantizer *list[7];
+enum { LISTED = 8 };
+static const qp_quantizer *list[LISTED];
 static qp_cases cases;
 
 static void set_up(void) {
-  static const char *const names[] = {"tcq-3",     "tcq-2.25",  "vq2-3", "nuq-4",
-                                      "int4-g128", "anyprec-3", "ccq-2"};
+  static const char *const names[LISTED] = {"tcq-3",     "tcq-2.25",  "vq2-3", "nuq-4",
+                                            "int4-g128", "anyprec-3", "ccq-2", "e8p-3"};
   cr_assert_eq(qp_palette_open(&palette, &error), QP_OK, "%s", error.text);
   cr_assert_eq(qp_families_open(&families, &error), QP_OK, "%s", error.text);
-  for (size_t i = 0; i < 7; i++)
+  for (size_t i = 0; i < LISTED; i++)
     cr_assert_eq(qp_palette_find(palette, names[i], &list[i], &error), QP_OK, "%s", error.text);
   cases = (qp_cases){0};
 }
@@ -35,7 +36,7 @@ TestSuite(cases, .init = set_up, .fini = tear_down);
 static qp_case_wishes wishes(qp_coverage coverage) {
   return (qp_case_wishes){.coverage = coverage,
                           .quantizer = list,
-                          .quantizers = 7,
+                          .quantizers = LISTED,
                           .arch = 90,
                           .sm_count = 2,
                           .type = -1};

@@ -30,6 +30,26 @@ out[#out+1] = vector {
   decode = function (code, books) return books.a[code & 255] + books.b[code >> 8] * 0.5 end,
 }
 
+-- Eight weights in three stages, the last of which has the largest vectors, and the second so few
+-- that all of them survive at first.
+out[#out+1] = vector {
+  name = "stages8", dim = 8, bits = 21,
+  codebooks = {
+    a = random_gaussian { entries = 512, dim = 8, scope = "tensor" },
+    b = random_gaussian { entries = 8, dim = 8, seed = 2 },
+    c = random_gaussian { entries = 512, dim = 8, seed = 3 },
+  },
+  decode = function (code, books)
+    return books.a[code & 511] * 0.5 + books.b[code >> 9 & 7] + books.c[code >> 12] * 0.75
+  end,
+}
+
+-- Four weights by one table.
+out[#out+1] = vector {
+  name = "four6", dim = 4, bits = 6, codebook = random_gaussian { entries = 64, dim = 4 },
+  decode = function (code, codebook) return codebook[code] end,
+}
+
 -- A scale that may be negative, so that levels fall, and levels that are not even; a last group of
 -- few columns.
 out[#out+1] = scalar {

@@ -47,6 +47,11 @@ Test(encode_kernel, vectors_in_several_pieces_get_the_codes_of_the_cpu) {
   check(QP_SOURCE_DIR "/tests/kernel/encode_small.lua:pieces8");
 }
 
+/* More survivors than a stage has codes, stages in another order than their bits. */
+Test(encode_kernel, codes_in_stages_are_those_of_the_cpu) {
+  check(QP_SOURCE_DIR "/tests/kernel/encode_small.lua:stages8");
+}
+
 Test(encode_kernel, group_fields_that_turn_levels_around_are_those_of_the_cpu) {
   check(QP_SOURCE_DIR "/tests/kernel/encode_small.lua:falls4");
 }
@@ -67,6 +72,16 @@ Test(encode_kernel, errors_of_small_trellises_are_fed_forward_as_by_the_cpu) {
 
 Test(encode_kernel, errors_of_pairs_are_fed_forward_as_by_the_cpu) {
   check_by("encode-fed --shape 16x96", "sim:sm_90:2", "vq2-2");
+}
+
+/* Of four weights by one table, of eight in stages by a codebook of the linear. */
+Test(encode_kernel, errors_of_vectors_in_several_rows_are_fed_forward_as_by_the_cpu) {
+  static const char *const names[] = {"four6", "stages8"};
+  char path[512];
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    snprintf(path, sizeof path, "%s/tests/kernel/encode_small.lua:%s", QP_SOURCE_DIR, names[i]);
+    check_by("encode-fed --shape 16x64", "sim:sm_90:2", path);
+  }
 }
 
 /* Errors pass on within the larger group, and to the next, which is not whole. */

@@ -24,6 +24,12 @@ static const char spec[] =
     "    codebook = random_gaussian { entries = 64, dim = 4 },\n"
     "    group = { size = 16, d = { 'f16', 0.015625, 4 } },\n"
     "    decode = function (c, book, g) return book[c] * g.d end },\n"
+    "  vector { name = 'stages', dim = 8, bits = 21,\n"
+    "    codebooks = { a = random_gaussian { entries = 128, dim = 8 },\n"
+    "      b = random_gaussian { entries = 128, dim = 8, seed = 2 },\n"
+    "      c = random_gaussian { entries = 128, dim = 8, seed = 3, scope = 'tensor' } },\n"
+    "    decode = function (c, books) return books.a[c & 127] * 0.5 +\n"
+    "      books.b[c >> 7 & 127] * 0.25 + books.c[c >> 14] end },\n"
     "  split { name = 'tiny', parts = { { 'tiny-2', 1/2 }, { 'tiny-3', 1/2 } } } }\n";
 
 /* One block whose k_proj has 16 rows (half a group) of 64 columns. */
@@ -141,6 +147,11 @@ Test(quantize_device, errors_of_fields_of_rows_are_fed_forward) {
   expect_same(own("of-rows", true), "\n2048 codes by kernels on sim");
 }
 
+/* Eight weights of a code in stages, and columns of padding. */
+Test(quantize_device, errors_of_vectors_in_several_rows_are_fed_forward) {
+  expect_same(own("stages", true), "\n1024 codes by kernels on sim");
+}
+
 /* Sums of signs have no kernel: when it is asked for, threads take over. */
 Test(quantize_device, what_has_no_kernel_with_a_hessian_is_encoded_by_threads) {
   expect_same(with_hessians("bcq-2"), "\n0 codes by kernels on sim");
@@ -163,6 +174,10 @@ Test(quantize_device, group_fields) {
 
 Test(quantize_device, fields_that_scale_vectors) {
   expect_same(own("scaled", false), "\n512 codes by kernels on sim");
+}
+
+Test(quantize_device, codes_in_stages) {
+  expect_same(own("stages", false), "\n1024 codes by kernels on sim");
 }
 
 Test(quantize_device, fields_of_groups_and_of_rows) {

@@ -9,6 +9,7 @@
 #include "gen/encode/field_table.h"
 #include "gen/encode/nested.h"
 #include "gen/encode/shapes.h"
+#include "gen/encode/trellis.h"
 #include "gen/kernel/kernel.h"
 #include "tuner/check/cases_make.h"
 #include "tuner/check/steady.h"
@@ -193,16 +194,25 @@ static void push_few_sequences(qp_case_maker *m, const qp_problem *p) {
   }
 }
 
-/* What encoders do: codes alone, by codebooks of rows, paths of a trellis, group fields with their
-   codes. */
-enum { ENCODES_CODES, ENCODES_ROWS, ENCODES_TRELLIS, ENCODES_FIELDS, ENCODES };
+enum { NAMED = 16 /* so many quantizers at most are meant by their names */ };
+
+/* What encoders do: codes alone, in stages, by codebooks of rows, paths of a trellis, group fields
+   with their codes. */
+enum {
+  ENCODES_CODES,
+  ENCODES_STAGES,
+  ENCODES_ROWS,
+  ENCODES_TRELLIS,
+  ENCODES_FIELDS,
+  ENCODES
+};
 
 static unsigned encodes(const qp_quantizer *q) {
   if (q->kind == QP_TRELLIS) return ENCODES_TRELLIS;
   if (q->fields) return ENCODES_FIELDS;
   for (unsigned c = 0; c < q->codebooks; c++)
     if (q->codebook[c].scope == QP_SCOPE_ROW) return ENCODES_ROWS;
-  return ENCODES_CODES;
+  return q->window > QP_TRELLIS_WINDOW ? ENCODES_STAGES : ENCODES_CODES;
 }
 
 /* Say which kind of search group fields get, as a bit of 'met'. */
@@ -221,10 +231,11 @@ static unsigned columns_of_fields(const qp_quantizer *q) {
 
 /* Add encoders: some of each kind, and of those with group fields one for each search.  Every
    thread meets every code: of a whole palette, unless all is covered, no large codebook, and
-   trellises with few sequences at a time.  The last group of fields of a row is not whole. */
+   trellises with few sequences at a time; codes in stages where few are named.  The last group of
+   fields of a row is not whole. */
 static void encoders(qp_case_maker *m) {
   enum { LARGE_BITS = 12, LARGE_BITS_OF_FIELDS = 10 };
-  static const unsigned each_of[ENCODES] = {4, 5, 13, 1}, each_of_all[ENCODES] = {1, 1, 3, 1};
+  static const unsigned each_of[ENCODES] = {4, 1, 5, 13, 1}, each_of_all[ENCODES] = {1, 1, 1, 3, 1};
   const bool all = m->w->coverage == QP_COVER_ALL, few = !all && m->w->quantizers > QP_CASE_KINDS;
   unsigned met[ENCODES] = {0}, searches = 0; /* some of each are taken */
   for (size_t i = 0; i < m->w->quantizers; i++) {
@@ -237,6 +248,7 @@ static void encoders(qp_case_maker *m) {
     p.segment[0].rows = m->w->rows ? m->w->rows : 48;
     p.columns = m->w->columns ? m->w->columns : q->fields ? columns_of_fields(q) : 64;
     if (!is_served(m, &p) || (few && !trellis && q->window > large)) continue;
+    if (kind == ENCODES_STAGES && !all && m->w->quantizers > NAMED) continue;
     if (met[kind]++ % (all ? each_of_all : each_of)[kind]) continue;
     const unsigned search = kind == ENCODES_FIELDS ? field_search_of(q, p.columns) : 0;
     if (!all && searches & search) continue;
@@ -246,9 +258,10 @@ static void encoders(qp_case_maker *m) {
   }
 }
 
-/* Tell apart what is fed forward, and choose columns for it: trellises, codes alone, fields of one
-   size, of several, of rows, whose sums of errors are a group's where rows are long. */
-enum { FED_TRELLIS, FED_CODES, FED_FIELDS, FED_SIZES, FED_ROWS, FED_KINDS };
+/* Tell apart what is fed forward, and choose columns for it: trellises, codes alone, in rows or as
+   vectors in several, fields of one size, of several, of rows, whose sums of errors are a group's
+   where rows are long. */
+enum { FED_TRELLIS, FED_CODES, FED_VECTORS, FED_FIELDS, FED_SIZES, FED_ROWS, FED_KINDS };
 static unsigned fed_kind(const qp_quantizer *q, unsigned *columns) {
   enum { USUAL = 96, LONG = 544 };
   const bool fields = q->kind != QP_TRELLIS && q->fields;
@@ -257,14 +270,15 @@ static unsigned fed_kind(const qp_quantizer *q, unsigned *columns) {
   const bool rows = fields && qp_nested_unit(q, LONG) >= LONG;
   *columns = rows ? LONG : sizes ? columns_of_fields(q) : USUAL;
   if (fields) return rows ? FED_ROWS : sizes ? FED_SIZES : FED_FIELDS;
-  return q->kind == QP_TRELLIS ? FED_TRELLIS : FED_CODES;
+  if (q->kind == QP_TRELLIS) return FED_TRELLIS;
+  return q->dim > 2 && encodes(q) != ENCODES_ROWS ? FED_VECTORS : FED_CODES;
 }
 
 /* Add encoders that feed errors forward, of which a block takes what all lanes of 32 rows do: those
    named; of many the first of each kind, and only where the operation is asked for, or where all is
    covered some. */
 static void fed_encoders(qp_case_maker *m) {
-  enum { APART = 5, NAMED = 16 };
+  enum { APART = 5 };
   const bool all = m->w->coverage == QP_COVER_ALL, few = !all && m->w->quantizers > NAMED;
   unsigned met[FED_KINDS] = {0};
   for (size_t i = 0; i < m->w->quantizers && !(few && !m->w->ops); i++) {

@@ -168,10 +168,19 @@ static qp_status encode_rows(encode_check *c) {
   return status;
 }
 
+static qp_status encode_stages(encode_check *c) {
+  float *scratch = malloc(sizeof *scratch * (qp_stages_scratch(&c->coder.stages) + 1));
+  if (!scratch) return qp_fail(c->err, QP_E_NOMEM, "out of memory");
+  qp_stages_search(&c->coder.stages, c->sequences, c->target, scratch, c->code);
+  free(scratch);
+  return QP_OK;
+}
+
 static qp_status encode_on_cpu(encode_check *c) {
   if (c->coder.kind == QP_CODER_ROWS) return encode_rows(c);
   if (qp_coder_has_fields(&c->coder)) return encode_fields(c);
   if (c->coder.kind == QP_CODER_TRELLIS) return encode_trellises(c);
+  if (c->coder.stages.count) return encode_stages(c);
   qp_codewords_nearest(&c->coder.words, c->sequences, c->target, c->code);
   return QP_OK;
 }
@@ -328,7 +337,11 @@ static uint64_t instructions_of(const encode_check *c) {
       rows ? (c->sequences + c->k->grid - 1) / c->k->grid * c->steps : c->sequences;
   const uint64_t rounds = (all + at_once - 1) / at_once + (rows ? c->sequences : 0);
   const uint64_t a_word = UINT64_C(1) * INSTRUCTIONS_A_WEIGHT * (q->dim + 1);
-  const uint64_t words = UINT64_C(1) << q->window;
+  const qp_stages *stages = &c->coder.stages;
+  uint64_t words = UINT64_C(1) << q->window;
+  if (stages->count) words = 0;
+  for (unsigned k = 0; k < stages->count; k++)
+    words += (UINT64_C(1) << stages->stage[k].bits) * QP_STAGE_SURVIVORS;
   if (!trellis) return rounds * own * (words * a_word + INSTRUCTIONS_A_STEP);
   const uint64_t a_step = (words / c->k->block + 1) * a_word + INSTRUCTIONS_A_STEP;
   return rounds * own * 4 * c->steps * a_step;

@@ -159,7 +159,7 @@ static qp_status encode_group(const fed_check *c, fed_desk *d, unsigned group) {
     qp_coder_states(&c->coder, d->work, lane, d->state);
     for (size_t i = 0; i < c->steps; i++)
       c->code[((size_t)group * ROWS + lane) * c->steps + i] =
-          c->by_row ? d->state[i] : d->state[i] >> (q->window - q->step);
+          c->coder.kind == QP_CODER_TRELLIS ? d->state[i] >> (q->window - q->step) : d->state[i];
   }
   return status;
 }
@@ -226,7 +226,7 @@ static qp_status make_data(fed_check *c, uint64_t seed) {
   c->all = BEFORE + p->columns;
   c->groups = c->stream.row_groups;
   c->steps = (size_t)c->stream.superblocks * c->stream.period.steps;
-  c->by_row = c->coder.kind != QP_CODER_TRELLIS;
+  c->by_row = c->coder.kind != QP_CODER_TRELLIS && !qp_coder_feeds_vectors(&c->coder);
   c->row_codes = c->by_row ? p->columns / q->dim : c->steps;
   c->raws = qp_coder_has_fields(&c->coder) ? qp_field_groups(&c->stream) * q->fields : 0;
   const size_t cells = c->groups * ROWS * p->columns, errors = c->groups * ROWS * c->all;

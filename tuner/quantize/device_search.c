@@ -11,6 +11,7 @@
 #include "gen/encode/path_table.h"
 #include "gen/encode/shape_table.h"
 #include "gen/encode/shapes.h"
+#include "gen/encode/stage_table.h"
 #include "gen/kernel/kernel.h"
 #include "runtime/half.h"
 
@@ -42,7 +43,8 @@ typedef struct searcher {
   qp_kernel kernel;
   qp_module *module;
   qp_function *function;
-  qp_devptr table; /* on the device; 0 before the first search */
+  qp_devptr table; /* on the device; 0 before the first search; */
+  size_t bytes;    /* it has room for so many */
   bool own;        /* it is of codebooks of a linear, or incomplete */
 } searcher;
 
@@ -101,6 +103,8 @@ void *qp_device_search_table(const qp_coder *c, const qp_kernel *k, size_t *byte
   if (c->kind == QP_CODER_TRELLIS) return trellis_table(c, k, bytes);
   if (qp_has_shapes(c->quantizer)) return shapes_table(c, k->problem.columns, bytes);
   if (qp_coder_has_fields(c)) return fields_table(c, k->problem.columns, bytes);
+  if (c->stages.count || (k->problem.op == QP_OP_ENCODE_FED && qp_coder_feeds_vectors(c)))
+    return qp_stage_table_make(c, bytes);
   const size_t n = (size_t)c->states * c->quantizer->dim;
   *bytes = sizeof(uint16_t) * n;
   uint16_t *table = malloc(*bytes);
@@ -118,7 +122,24 @@ void *qp_device_search_targets(const qp_coder *c, size_t n, const float *targets
   return out;
 }
 
+/* All codebooks behind each other. */
+static void *books_of(const qp_quantizer *q, size_t *bytes) {
+  size_t at = 0;
+  for (unsigned b = 0; b < q->codebooks; b++)
+    at += (size_t)q->codebook[b].entries * q->codebook[b].dim;
+  *bytes = sizeof(uint16_t) * at;
+  uint16_t *to = malloc(*bytes + 1);
+  at = 0;
+  for (unsigned b = 0; to && b < q->codebooks; b++) {
+    const size_t n = (size_t)q->codebook[b].entries * q->codebook[b].dim;
+    memcpy(to + at, q->codebook[b].data, sizeof *to * n);
+    at += n;
+  }
+  return to;
+}
+
 void *qp_device_search_values(const qp_coder *c, size_t *bytes) {
+  if (c->kind != QP_CODER_TRELLIS) return books_of(c->quantizer, bytes);
   const size_t n = (size_t)c->states * c->quantizer->dim;
   uint16_t *halves = malloc(sizeof *halves * n);
   *bytes = sizeof *halves * n;
@@ -247,7 +268,12 @@ static qp_status put_table(qp_device_search *s, const qp_coder *coder, searcher 
   void *table = qp_device_search_table(coder, &k->kernel, &bytes);
   qp_status status =
       table ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for a table of %u states", coder->states);
-  if (!status && !k->table) status = qp_device_alloc(s->dev, bytes, &k->table, err);
+  if (!status && bytes > k->bytes) { /* codebooks of a linear may have other stages */
+    if (k->table) qp_device_free(s->dev, k->table);
+    k->table = 0;
+    status = qp_device_alloc(s->dev, bytes, &k->table, err);
+    k->bytes = status ? 0 : bytes;
+  }
   k->own = own || status;
   if (!status) status = qp_device_upload(s->dev, k->table, table, bytes, err);
   k->own |= status != QP_OK;
@@ -286,7 +312,7 @@ static amounts amounts_of(const qp_coder *coder, const qp_stream *stream, size_t
                           bool fed) {
   const qp_quantizer *q = stream->quantizer;
   const size_t steps = (size_t)stream->superblocks * stream->period.steps;
-  if (fed && coder->kind == QP_CODER_CODES)
+  if (fed && coder->kind == QP_CODER_CODES && !qp_coder_feeds_vectors(coder))
     return (amounts){.sequences = sequences, .codes = sequences * (stream->columns / q->dim)};
   if (qp_coder_has_fields(coder))
     return (amounts){.sequences = sequences,
@@ -296,8 +322,8 @@ static amounts amounts_of(const qp_coder *coder, const qp_stream *stream, size_t
     return (amounts){.sequences = sequences,
                      .codes = sequences * (stream->columns / q->dim),
                      .values = sequences * coder->states * q->dim};
-  /* vectors are sequences of one step */
-  return (amounts){.sequences = coder->kind == QP_CODER_TRELLIS ? sequences : sequences * steps,
+  const bool lanes = fed || coder->kind == QP_CODER_TRELLIS; /* else vectors are one step each */
+  return (amounts){.sequences = lanes ? sequences : sequences * steps,
                    .codes = sequences * steps};
 }
 
@@ -380,7 +406,8 @@ static qp_status feed(void *context, const qp_coder *coder, const qp_stream *str
   qp_arguments a = {.rows = in->groups};
   qp_device_search_words(coder, in->first, (unsigned)all, &a);
   status = put_tables(s, coder, k, &n, in->tables, &a.table, err);
-  if (!status && coder->kind == QP_CODER_TRELLIS) status = put_values(s, coder, &a.values, err);
+  const bool lanes = coder->kind == QP_CODER_TRELLIS || qp_coder_feeds_vectors(coder);
+  if (!status && lanes) status = put_values(s, coder, &a.values, err);
   if (!status) status = need(s, ROOM_START, sizeof *in->fields * n.fields, &a.start, err);
   if (!status) status = put_factor(s, in->feedback, &a, err);
   if (!status) status = need(s, ROOM_TARGETS, targets, &a.x, err);

@@ -38,8 +38,9 @@ size_t qp_device_search_codes(const qp_device_search *s);
 /*
 ** The table that a kernel reads, *bytes long: what state s decodes to as fp16,
 ** [coder->states][dim]; of a trellis what gen/encode/path_table.h says, numbers and behind them
-** values 2^(doublings - 7) in fp32; of group fields what gen/encode/field_table.h says.  malloc'ed;
-** NULL: no memory.
+** values 2^(doublings - 7) in fp32; of group fields what gen/encode/field_table.h says; of codes in
+** stages, and of vectors whose errors are fed forward, what templates/stage_table.h says.
+** malloc'ed; NULL: no memory.
 */
 void *qp_device_search_table(const qp_coder *coder, const qp_kernel *kernel, size_t *bytes);
 
@@ -50,8 +51,9 @@ void *qp_device_search_table(const qp_coder *coder, const qp_kernel *kernel, siz
 */
 void *qp_device_search_targets(const qp_coder *coder, size_t n, const float *targets);
 
-/* The same for kernels that feed errors forward: fp16 [2^window][dim] of what states decode to, and
-   the words of their arithmetic and of the columns of 'first' of all. */
+/* The same for kernels that feed errors forward: fp16 [2^window][dim] of what states decode to, of
+   vectors all codebooks behind each other; and the words of their arithmetic and of the columns of
+   'first' of all. */
 void *qp_device_search_values(const qp_coder *coder, size_t *bytes);
 void qp_device_search_words(const qp_coder *coder, unsigned first, unsigned all, qp_arguments *out);
 /* Put U as whole numbers to 'to' [columns][columns]. */
