@@ -159,7 +159,8 @@ static size_t numbers(const qp_codebook *b) { return (size_t)b->entries * b->dim
 
 static void copy_books(const fit *f, uint16_t *const *from, uint16_t *const *to) {
   for (unsigned c = 0; c < f->quantizer->codebooks; c++)
-    if (f->now[c]) memcpy(to[c], from[c], sizeof *to[c] * numbers(&f->quantizer->codebook[c]));
+    if (from[c] && to[c])
+      memcpy(to[c], from[c], sizeof *to[c] * numbers(&f->quantizer->codebook[c]));
 }
 
 /* Rounds on so many row groups; 'best' gets the codebooks with the least loss. */

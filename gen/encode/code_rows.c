@@ -327,7 +327,7 @@ static qp_status make_strips(qp_code_rows *out, const qp_code_rows_of *of, const
                              size_t most, qp_error *err) {
   strips s = {.of = of, .word = word, .most = most};
   *out = (qp_code_rows){0};
-  s.id = malloc(sizeof *s.id << of->window);
+  s.id = calloc((size_t)1 << of->window, sizeof *s.id);
   s.next = malloc(sizeof *s.next * most);
   s.begin = malloc(sizeof *s.begin * most);
   s.pool = malloc(sizeof *s.pool * (most + QP_CODE_ROWS_CHUNK));

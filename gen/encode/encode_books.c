@@ -82,7 +82,7 @@ qp_status qp_encode_fit_books(job *j, unsigned p, qp_error *err) {
   if (!e->part[p].stream.columns) return QP_OK;
   qp_coder_fits_rows(j->coder[p], e->unfitted, sizeof e->unfitted);
   if (!qp_has_tensor_books(q)) return QP_OK;
-  qp_stream s;
+  qp_stream s = {0};
   float *rows = sample_rows(j, p, &s, err);
   const qp_book_fit_options options = {.threads = qp_encode_threads(j->options->threads),
                                        .beam = j->options->beam,

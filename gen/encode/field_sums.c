@@ -85,11 +85,17 @@ static void sums_of(const qp_quantizer *q, uint32_t code, sum *out) {
   }
 }
 
+static bool is_same(const sum *a, const sum *b) {
+  bool same = a->fixed == b->fixed;
+  for (unsigned f = 0; f < QP_MAX_FIELDS; f++) same &= a->factor[f] == b->factor[f];
+  return same;
+}
+
 /* The class of a sum; a new one where the first weight has it. */
 static bool class_of(qp_field_sums *s, const sum *of, uint32_t state, bool may_be_new,
                      unsigned *out) {
   for (*out = 0; *out < s->classes; ++*out)
-    if (!memcmp(&s->sum[*out], of, sizeof *of)) return true;
+    if (is_same(&s->sum[*out], of)) return true;
   if (!may_be_new || s->classes == MAX_CLASSES) return false;
   s->state[s->classes] = state;
   s->sum[s->classes++] = *of;
@@ -99,7 +105,7 @@ static bool class_of(qp_field_sums *s, const sum *of, uint32_t state, bool may_b
 /* Has each weight of a code all sums, whatever those of the others are? */
 static bool list_sums(qp_field_sums *s) {
   const qp_quantizer *q = s->quantizer;
-  sum of[QP_NEAREST_DIM];
+  sum of[QP_NEAREST_DIM] = {0};
   unsigned k;
   for (uint32_t c = 0; c < s->states; c++) {
     sums_of(q, c, of);
@@ -137,7 +143,7 @@ static bool are_sums(const qp_field_sums *s) {
     const uint32_t code = (uint32_t)(qp_random_next(&r) % s->states);
     uint32_t raw[QP_MAX_FIELDS];
     double v[QP_NEAREST_DIM], own[QP_NEAREST_DIM];
-    sum of[QP_NEAREST_DIM];
+    sum of[QP_NEAREST_DIM] = {0};
     for (unsigned f = 0; f < q->fields; f++)
       raw[f] = qp_field_raw(q->field[f].type, draw_field(&q->field[f], &r));
     decode(q, code, raw, v);
@@ -151,7 +157,7 @@ static bool are_sums(const qp_field_sums *s) {
       }
       if (!(fabs(wanted - v[e]) <= MOST_ROUNDING * size + 0x1p-20)) return false;
       unsigned k = 0;
-      while (memcmp(&s->sum[k], &of[e], sizeof *of)) k++;
+      while (!is_same(&s->sum[k], &of[e])) k++;
       decode(q, s->state[k], raw, own);
       if (own[0] != v[e]) return false;
     }

@@ -74,7 +74,7 @@ static qp_status make_numbers(qp_path_table *t, const qp_code_rows_of *of, size_
   n.state = malloc(sizeof *n.state * (most + 1));
   t->number = malloc(sizeof *t->number * t->rows * t->codes);
   const bool room = n.slot && n.state && t->number;
-  if (room && number_states(t, of, &n)) t->entries = (unsigned)n.count;
+  t->entries = room && number_states(t, of, &n) ? (unsigned)n.count : 0;
   t->value = t->entries ? malloc(sizeof *t->value * t->entries * t->dim) : NULL;
   for (size_t i = 0; t->value && i < t->entries; i++)
     for (unsigned e = 0; e < t->dim; e++) t->value[i * t->dim + e] = number_at(of, n.state[i], e);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The best input scale of a quantizer on N(0,1), measured once and kept. */
+#include <assert.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
@@ -127,7 +128,6 @@ static size_t fine_weights(const qp_coder *coder, unsigned fewer) {
 static qp_status find_valley(const qp_coder *coder, const double *fraction, unsigned parts,
                              double *out, qp_error *err) {
   const unsigned fewer = halvings(coder, parts);
-  /* There is a part. NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult) */
   const size_t fine = fine_weights(coder, fewer);
   float *sample = malloc(sizeof *sample * fine);
   if (!sample) return qp_fail(err, QP_E_NOMEM, "out of memory");
@@ -212,6 +212,7 @@ qp_status qp_encode_input_scale(const qp_quantizer *q, double *out, qp_error *er
     if (coder[p].trellis.width) narrow(&coder[p].trellis);
     fitted |= coder[p].quantizer->fields || coder[p].kind == QP_CODER_ROWS;
   }
+  assert(status || parts);
   if (!status && fitted)
     *out = 1;
   else if (!status)

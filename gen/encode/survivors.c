@@ -5,6 +5,7 @@
 */
 #include "gen/encode/survivors.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -391,6 +392,7 @@ static void choose_limit(progress *p, qp_meeting *m, unsigned width) {
    before it. */
 static void set_begins(const qp_trellis *t, const qp_meeting *m, unsigned code, uint32_t base,
                        uint32_t *begin) {
+  assert(rows_of(t));
   const unsigned blocks = rows_of(t) / t->fan, joined = t->fan / rows_of(t);
   if (!blocks && code % joined == 0) begin[code / joined] = base;
   for (unsigned b = 0; b < blocks; b++)

@@ -68,8 +68,8 @@ static void find_pairs(lanes *l) {
 static int both_of(qp_copy *c, lanes *l, unsigned a) {
   const unsigned b = (unsigned)l->partner[a], first = a < b ? a : b;
   const qp_ir_node *n = &l->ir->node[first];
-  unsigned x;
-  uint32_t low, high, k = 0;
+  unsigned x = 0;
+  uint32_t low = 0, high = 0, k = 0;
   if (l->both[first] != NONE) return l->both[first];
   if (is_link(l, first)) {
     const int of = both_of(c, l, n->arg[0]);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Lowered decode -> CUDA text; the struct's contract stands in lower.h. */
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,6 +68,7 @@ static void spell(const emitter *e, const qp_ir_node *n, char *to, size_t size) 
 static void emit_load(emitter *e, unsigned i) {
   const qp_ir_node *n = &e->ir->node[i];
   const qp_table *table = &e->l->table[n->imm];
+  assert(table);
   unsigned number = e->loads++;
   qp_text_add(e->t, "    unsigned w%u[%u];\n    lds%u(w%u, %s + (tables + %uu));\n", number,
               table->words, table->words, number, e->name[n->arg[0]], table->offset);

@@ -59,7 +59,7 @@ static size_t copy_code(const char *ptx, const char *name, size_t length, char *
   const char *at = strstr(ptx, ".version");
   for (at = at ? at : ptx; *at;) {
     const bool named = strncmp(at, name, length) == 0;
-    *out++ = named ? '$' : *at;
+    *out++ = (char)(named ? '$' : *at);
     at += named ? length : 1;
   }
   return (size_t)(out - to);
