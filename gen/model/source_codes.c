@@ -18,8 +18,9 @@ typedef struct patch {
 /*
 ** Blocks that a quantizer of ours decodes alike.  With scales of 1 and minima of 0, which 'unit'
 ** writes, they decode to their own integers, and a code is that plus 'zero', or its place among
-** 'values'.
+** 'values'.  In the order in which a row reads best.
 */
+/* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding) */
 typedef struct kept_block {
   uint32_t number; /* The number of the type in GGUF files. */
   const char *quantizer;

@@ -49,7 +49,7 @@ static qp_status get_string(const cJSON *object, const char *where, const char *
 static qp_status get_choice(const cJSON *object, const char *where, const char *name,
                             const char *const *names, unsigned otherwise, unsigned *out,
                             qp_error *err) {
-  const char *text;
+  const char *text = NULL;
   qp_status status = get_string(object, where, name, &text, err);
   if (status) return status;
   *out = otherwise;
@@ -73,7 +73,7 @@ static qp_status get_pattern(const cJSON *object, const char *where, qp_pattern 
   const cJSON *pattern = get(object, "pattern");
   const cJSON *regex = get(pattern, "Regex"), *literal = get(pattern, "String");
   const cJSON *source = regex ? regex : literal;
-  if (cJSON_IsString(pattern)) source = literal = pattern;
+  if (cJSON_IsString(pattern)) source = pattern;
   if (!cJSON_IsString(source))
     return wrong_field(where, "pattern", pattern, "{\"Regex\": text} or {\"String\": text}", err);
   return qp_pattern_new(where, source->valuestring, !regex, out, err);
@@ -329,7 +329,7 @@ static bool halves_of(const cJSON *item, const char *half[2], size_t n[2]) {
     half[1] = space + 1;
   } else {
     const cJSON *a = cJSON_IsArray(item) ? item->child : NULL, *b = a ? a->next : NULL;
-    if (!cJSON_IsString(a) || !cJSON_IsString(b) || b->next) return false;
+    if (!b || !cJSON_IsString(a) || !cJSON_IsString(b) || b->next) return false;
     half[0] = a->valuestring;
     n[0] = strlen(half[0]);
     half[1] = b->valuestring;
@@ -440,7 +440,7 @@ static qp_status read_scores(qp_tokenizer *t, const cJSON *list, const char *whe
   cJSON_ArrayForEach(item, list) {
     const cJSON *token = cJSON_IsArray(item) ? item->child : NULL,
                 *score = token ? token->next : NULL;
-    if (!cJSON_IsString(token) || !cJSON_IsNumber(score) || id >= MAX_ID)
+    if (!score || !cJSON_IsString(token) || !cJSON_IsNumber(score) || id >= MAX_ID)
       return qp_fail(err, QP_E_ARG, "%s: vocab[%u]: [token, score] is needed", where, id);
     t->unigram.score[id] = score_as_read_there(score->valuedouble);
     if (t->unigram.score[id] < least) least = t->unigram.score[id];
@@ -525,7 +525,8 @@ static qp_status read_all_added(qp_tokenizer *t, const cJSON *tree, qp_error *er
 static qp_status add_around(qp_tokenizer *t, bool after, const cJSON *number, const char *where,
                             qp_error *err) {
   unsigned *count = after ? &t->after : &t->before;
-  if (!cJSON_IsNumber(number) || !(number->valuedouble >= 0 && number->valuedouble < MAX_ID))
+  if (!number || !cJSON_IsNumber(number) ||
+      !(number->valuedouble >= 0 && number->valuedouble < MAX_ID))
     return qp_fail(err, QP_E_ARG, "%s: an id from 0 to %d is needed", where, MAX_ID - 1);
   if (*count == QP_TOKENIZER_AROUND)
     return qp_fail(err, QP_E_LIMIT, "%s: more than %d tokens around a text", where,

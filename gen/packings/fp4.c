@@ -113,7 +113,7 @@ void qp_compressed_mxfp4_decode(const qp_packing *p, uint64_t first, uint64_t co
 
 static bool mxfp4_quantizer(const qp_packing *p, char name[64], char why[256]) {
   (void)p, (void)why;
-  strcpy(name, "mxfp4");
+  snprintf(name, 64, "mxfp4");
   return true;
 }
 

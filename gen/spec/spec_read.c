@@ -138,12 +138,12 @@ qp_status qp_read_known(const qp_reader *r, const char *path, const char *what,
   }
   for (size_t i = 0; i < count && !status; i++) {
     size_t k = 0;
-    while (k < names && strcmp(keys[i], known[k]) != 0) k++;
-    if (k < names) continue;
+    while (known[k] && strcmp(keys[i], known[k]) != 0) k++;
+    if (known[k]) continue;
     const char *near = qp_suggest(keys[i], known, names);
     char fields[256] = "";
     size_t used = 0;
-    for (k = 0; k < names && used + 40 < sizeof fields; k++) {
+    for (k = 0; known[k] && used + 40 < sizeof fields; k++) {
       used +=
           (size_t)snprintf(fields + used, sizeof fields - used, "%s%s", k ? ", " : "", known[k]);
     }
@@ -267,7 +267,7 @@ static qp_status compute(place *p, source from, qp_codebook *book) {
 }
 
 static qp_status read_stored(place *p, qp_codebook *book) {
-  const char *name;
+  const char *name = NULL;
   qp_error why = {.text = ""};
   qp_status status = qp_read_string(p->r, at(p, "file"), &name);
   if (!status) {

@@ -82,8 +82,8 @@ static void gather_rows(void *argument, size_t task, unsigned thread) {
   const int stride = (int)g->stride;
   const float one = 1, zero = 0;
   const double unit = 1;
-  float *product = malloc((size_t)n * g->columns * sizeof *product);
-  double *y = malloc((size_t)n * g->columns * sizeof *y), sum = 0;
+  float *product = calloc((size_t)n * g->columns, sizeof *product);
+  double *y = calloc((size_t)n * g->columns, sizeof *y), sum = 0;
   (void)thread;
   if (product && y) { /* column-major: G^T [columns][n] = X^T dY */
     a->r->blas->sgemm("N", "T", &k, &n, &t, &one, g->x + a->first * g->columns, &k,

@@ -4,6 +4,7 @@
 
 #include "tuner/check/verify_internal.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -415,6 +416,7 @@ static qp_status prove(qp_check *c, const qp_compiled *compiled, const qp_compil
                           .params = c->params,
                           .params_bytes = qp_kernel_params(c->k, &c->args, c->params)};
   qp_status status = load(c, c->k, compiled, &module, &c->function);
+  assert(turn || !c->turn);
   if (!status && c->turn) status = load(c, c->turn, turn, &turning, &c->turn_function);
   if (!status) status = run(c);
   if (!status) status = check_outputs(c, v);

@@ -342,7 +342,7 @@ qp_status qp_check_gather_inputs(qp_check *c) {
 
 qp_status qp_check_inputs(qp_check *c) {
   const qp_kernel *k = c->k;
-  const bool last = c->of->pairs, first = c->of->inputs && !last;
+  const bool last = c->of->inputs && c->of->pairs, first = c->of->inputs && !last;
   qp_status status = first ? c->of->inputs(c) : QP_OK;
   for (unsigned i = 0; i < k->streams && !status; i++) status = make_stream(c, i);
   for (unsigned i = 0; i < k->problem.segments && !status; i++) status = make_segment(c, i);

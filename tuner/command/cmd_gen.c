@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* qpal gen: write a kernel as .cu, .ptx, .cubin and a report. */
+#include <assert.h>
 #include <cjson/cJSON.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,6 +55,7 @@ static qp_status read_problem(const gen_options *o, const qp_quantizer *const *q
   p->top_k = o->top_k;
   p->tile = o->tile ? o->tile : qp_problem_usual_tile(p->batch, p->columns);
   p->segments = qp_op_has_segments(p->op) ? (unsigned)o->shape.count : 0;
+  assert(q || !p->segments);
   for (unsigned s = 0; s < p->segments; s++) {
     p->segment[s].quantizer = q[n == 1 ? 0 : s];
     p->segment[s].rows = o->shape.rows[s];

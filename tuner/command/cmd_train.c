@@ -76,11 +76,11 @@ static qp_status train(const qp_quantizer *q, const qp_train_options *options, c
       status = qp_fail(err, QP_E_NOMEM, "out of memory");
   }
   if (!status) status = qp_train_codebooks(q, &how, data, err);
-  for (unsigned c = 0; c < q->codebooks; c++) {
+  for (unsigned c = 0; c < q->codebooks && !status; c++) {
     path_of(q, c, path, to, sizeof to);
-    if (!status) status = write_codebook(&q->codebook[c], data[c], to, err);
-    free(data[c]);
+    status = write_codebook(&q->codebook[c], data[c], to, err);
   }
+  for (unsigned c = 0; c < QP_MAX_CODEBOOKS; c++) free(data[c]);
   return status;
 }
 

@@ -2,6 +2,7 @@
 /* Turns plans, models and shapes into groups of linears, and finds GPUs by name. */
 #include "tuner/export/groups.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,7 +60,7 @@ static void name_group(qp_export_group *g, const char *const *role) {
 
 static qp_status plan_group(const qp_plan *plan, const qp_plan_launch *l,
                             const qp_quantizer *const *q, qp_export_group *g, qp_error *err) {
-  const char *role[QP_PLAN_MEMBERS];
+  const char *role[QP_PLAN_MEMBERS] = {0};
   unsigned quantized = 0;
   g->block = l->block;
   g->members = l->members;
@@ -77,7 +78,8 @@ static qp_status plan_group(const qp_plan *plan, const qp_plan_launch *l,
     quantized += q[e->quantizer] != NULL;
     snprintf(g->member[m].tensor, sizeof g->member[m].tensor, "%s", e->tensor);
   }
-  g->input = qp_model_producer_of(plan->linear[l->linear[0]].role);
+  assert(role[0]);
+  g->input = qp_model_producer_of(role[0]);
   g->shares_columns = qp_parallel_divides_columns(role[0]) && g->slices <= 1;
   g->glu = g->members == 2 && qp_model_gates(role[0], role[1]);
   name_group(g, role);
@@ -125,7 +127,7 @@ static qp_status model_group(const qp_model *m, unsigned block, unsigned group,
                              const qp_quantizer *q, const char *path, qp_export_group *g,
                              qp_error *err) {
   const qp_model_group *from = &m->group[group];
-  const char *role[QP_MAX_SEGMENTS];
+  const char *role[QP_MAX_SEGMENTS] = {0};
   g->block = (int)block;
   g->columns = from->columns;
   g->members = from->linears;
@@ -139,6 +141,7 @@ static qp_status model_group(const qp_model *m, unsigned block, unsigned group,
     g->member[i].quantizer = q;
     qp_model_tensor(m, from->linear[i], block, g->member[i].tensor);
   }
+  assert(role[0]);
   g->input = qp_model_producer_of(role[0]);
   g->shares_columns = qp_parallel_divides_columns(role[0]) && g->slices <= 1;
   g->glu = g->members == 2 && qp_model_gates(role[0], role[1]);

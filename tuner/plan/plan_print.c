@@ -191,7 +191,7 @@ qp_status qp_plan_print(const qp_plan *p, char **out, size_t *bytes, qp_error *e
 /* A copy of the plan's quantizers whose spec files are named from the plan's folder. */
 static qp_status name_specs(const qp_plan *p, const char *file, qp_plan_quantizer **out,
                             qp_error *err) {
-  qp_plan_quantizer *q = malloc((p->quantizers + 1) * sizeof *q);
+  qp_plan_quantizer *q = calloc(p->quantizers + 1, sizeof *q);
   if (!q) return qp_fail(err, QP_E_NOMEM, "no memory for the plan's quantizers");
   qp_status status = QP_OK;
   for (unsigned i = 0; i < p->quantizers && !status; i++) {

@@ -115,7 +115,7 @@ static qp_chart_shape shape_of(drawing *d, const char *path) {
   for (unsigned i = 0; i < d->paths; i++)
     if (!strcmp(d->path[i], path)) return shapes[i];
   if (d->paths == PATHS || strlen(path) >= sizeof d->path[0]) return shapes[PATHS];
-  strcpy(d->path[d->paths], path);
+  snprintf(d->path[d->paths], sizeof d->path[0], "%s", path);
   return shapes[d->paths++];
 }
 

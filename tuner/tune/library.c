@@ -2,6 +2,7 @@
 /* Where records are found; see library.h. */
 #include "tuner/tune/library.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -77,6 +78,7 @@ static qp_status list_files(listing *l, qp_error *err) {
 
 /* Read both files of that name as one set; what the replay device made is refused. */
 static qp_status read_entry(const entry *e, qp_records *out, qp_error *err) {
+  assert(e);
   const char *text;
   size_t bytes;
   qp_records got = {0};

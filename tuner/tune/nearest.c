@@ -52,7 +52,7 @@ unsigned qp_nearest_choices(const qp_records *records, const qp_tune_problem *pr
           r->arch != problem->problem.arch)
         continue;
       const double d = distance(r, &problem->problem);
-      if (d <= passed || d > least || (d == least && r->ps >= best->ps)) continue;
+      if (d <= passed || d > least || (best && d == least && r->ps >= best->ps)) continue;
       least = d;
       best = r;
     }
