@@ -317,14 +317,44 @@ QP_AVX512 static unsigned run_avx512(const qp_trellis *t, const int16_t *x, cons
   return qp_lowest_of(
       _mm256_min_epu16(_mm512_castsi512_si256(low), _mm512_extracti64x4_epi64(low, 1)));
 }
+
+QP_AVX512 static void turn_avx512(const qp_trellis *t, const uint16_t *out, uint16_t *sums) {
+  const uint32_t rows = t->groups / t->fan;
+  const unsigned stride = qp_push_stride(t);
+  if (rows % QP_TURN_WIDE || t->fan < TURN) return turn_avx2(t, out, sums);
+  for (uint32_t b = 0; b < rows; b += QP_TURN_WIDE)
+    for (unsigned code = 0; code < t->fan; code += TURN)
+      qp_turn_wide(out + (size_t)b * stride + code, stride, sums + (size_t)code * rows + b, rows);
+}
+
+QP_AVX512 static unsigned count_avx512(unsigned n, const uint16_t *sums, unsigned limit) {
+  const __m512i most = _mm512_set1_epi16((short)limit);
+  unsigned count = 0;
+  if (n % 32) return count_plain(n, sums, limit);
+  for (unsigned i = 0; i < n; i += 32)
+    count +=
+        (unsigned)__builtin_popcount(_mm512_cmplt_epu16_mask(_mm512_loadu_si512(sums + i), most));
+  return count;
+}
+
+QP_AVX512 static void level_avx512(unsigned n, unsigned lowest, unsigned limit, uint16_t *sums) {
+  const __m512i low = _mm512_set1_epi16((short)lowest), most = _mm512_set1_epi16((short)limit);
+  const __m512i none = _mm512_set1_epi16(-1);
+  if (n % 32) return level_plain(n, lowest, limit, sums);
+  for (unsigned i = 0; i < n; i += 32) {
+    const __m512i v = _mm512_loadu_si512(sums + i);
+    const __mmask32 stays = _mm512_cmplt_epu16_mask(v, most);
+    _mm512_storeu_si512(sums + i, _mm512_mask_sub_epi16(none, stays, v, low));
+  }
+}
 #endif
 
 qp_trellis_push qp_trellis_push_choose(void) {
 #ifdef QP_X86
   switch (qp_simd()) {
   case QP_SIMD_AVX512:
-    return (qp_trellis_push){squares_avx512, run_avx512, turn_avx2,
-                             count_avx2,     level_avx2, place_avx2};
+    return (qp_trellis_push){squares_avx512, run_avx512,   turn_avx512,
+                             count_avx512,   level_avx512, place_avx2};
   case QP_SIMD_AVX2:
     return (qp_trellis_push){squares_avx2, run_avx2, turn_avx2, count_avx2, level_avx2, place_avx2};
   default: break;

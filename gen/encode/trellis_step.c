@@ -132,9 +132,16 @@ QP_AVX2 static void turn_columns(const qp_trellis *t, const uint16_t *least, uns
   for (unsigned row = 0; row < rows; row += TURN) {
     const uint16_t *at[TURN];
     for (unsigned i = 0; i < TURN; i++)
-      at[i] = least + (size_t)((column + i) % columns) * rows + row;
+      at[i] = least + (size_t)((column + i) & (columns - 1)) * rows + row;
     qp_turn_eight(at, sum + (size_t)row * t->stride + column, t->stride);
   }
+}
+
+QP_AVX2 static void turn_all(const qp_trellis *t, const uint16_t *least, uint16_t *sum) {
+  if ((t->turned % TURN && t->turned != 2 && t->turned != 4) ||
+      (t->turned < TURN && t->groups < 64))
+    return turn_rows(t, least, 0, t->turned, sum);
+  for (unsigned column = 0; column < t->spread; column += TURN) turn_columns(t, least, column, sum);
 }
 
 QP_AVX2 static void turn_avx2(const qp_trellis *t, uint16_t *least, uint16_t *sum) {
@@ -151,10 +158,7 @@ QP_AVX2 static void turn_avx2(const qp_trellis *t, uint16_t *least, uint16_t *su
     const __m256i no_path = _mm256_and_si256(_mm256_cmpeq_epi16(v, none), stay);
     _mm256_store_si256(at, _mm256_or_si256(_mm256_sub_epi16(v, low), no_path));
   }
-  if ((t->turned % TURN && t->turned != 2 && t->turned != 4) ||
-      (t->turned < TURN && t->groups < 64))
-    return turn_rows(t, least, 0, t->turned, sum);
-  for (unsigned column = 0; column < t->spread; column += TURN) turn_columns(t, least, column, sum);
+  turn_all(t, least, sum);
 }
 
 QP_AVX2_INLINE unsigned choice_form(const qp_trellis *t, uint32_t g, form f, const int16_t *target,
@@ -207,12 +211,38 @@ QP_AVX2 static unsigned choice_avx2(const qp_trellis *t, uint32_t g, const int16
   _mm512_broadcast_i64x4(_mm256_load_si256((const __m256i *)(const void *)(from)))
 #define STORE(to, v) _mm512_store_si512(to, v)
 #include "gen/encode/trellis_step_wide.h"
+
+/* The least of all, which is taken from each but where there is no path. */
+QP_AVX512 static void level_avx512(unsigned all, uint16_t *least) {
+  const __m512i none = _mm512_set1_epi16(-1);
+  __m512i low = none;
+  for (unsigned g = 0; g < all; g += 32) low = _mm512_min_epu16(low, _mm512_load_si512(least + g));
+  const unsigned lowest = qp_lowest_of(
+      _mm256_min_epu16(_mm512_castsi512_si256(low), _mm512_extracti64x4_epi64(low, 1)));
+  const __mmask32 every = lowest == QP_NO_PATH ? ~(__mmask32)0 : 0;
+  low = _mm512_set1_epi16((short)lowest);
+  for (unsigned g = 0; g < all; g += 32) {
+    const __m512i v = _mm512_load_si512(least + g);
+    const __mmask32 path = _mm512_cmpneq_epu16_mask(v, none) | every;
+    _mm512_store_si512(least + g, _mm512_mask_sub_epi16(v, path, v, low));
+  }
+}
+
+QP_AVX512 static void turn_avx512(const qp_trellis *t, uint16_t *least, uint16_t *sum) {
+  const unsigned columns = t->groups / t->turned, rows = t->turned;
+  level_avx512(t->tiles * LANES, least); /* beyond the groups they are repeated */
+  if (rows % TURN || columns % QP_TURN_WIDE) return turn_all(t, least, sum);
+  for (unsigned column = 0; column < columns; column += QP_TURN_WIDE)
+    for (unsigned row = 0; row < rows; row += TURN)
+      qp_turn_wide(least + (size_t)column * rows + row, rows,
+                   sum + (size_t)row * t->stride + column, t->stride);
+}
 #endif
 
 qp_trellis_step qp_trellis_step_choose(void) {
 #ifdef QP_X86
   switch (qp_simd()) {
-  case QP_SIMD_AVX512: return (qp_trellis_step){run_avx512, turn_avx2, choice_avx2};
+  case QP_SIMD_AVX512: return (qp_trellis_step){run_avx512, turn_avx512, choice_avx2};
   case QP_SIMD_AVX2: return (qp_trellis_step){run_avx2, turn_avx2, choice_avx2};
   default: break;
   }
