@@ -42,7 +42,8 @@ typedef struct qp_arguments {
                     ids and Y; encode: targets and codes). */
   uint64_t signs, workspace, counters, zero, zero_words;
   uint64_t table, start;                                  /* encode */
-  uint64_t errors, factor, sum_unit, metric, paths, part; /* encode-fed; values: of states */
+  uint64_t errors, factor, sum_unit, metric, paths, part; /* encode-fed; values: of states, */
+  uint64_t apart;                                         /* and this */
   uint64_t residual, sum, weight, post_weight, norm;      /* rotate-norm */
   uint64_t up, activation;                                /* Words of rotate-glu; of gemm-glu and
                                                         experts-glu only 'activation'. */
@@ -173,7 +174,10 @@ static inline uint64_t qp_glu_word(uint32_t activation, float limit) {
        "trellis: x^ is x scale, within the edge (gen/encode/metric.h)")                            \
   WORD(paths, "float unit_of_target; unsigned kept",                                               \
        "trellis: 2^(doublings - 7); groups that are kept of those looked ahead at, 0: all")        \
-  WORD(part, "unsigned first, all", "where K begins in all columns, which share errors and U")
+  WORD(part, "unsigned first, all", "where K begins in all columns, which share errors and U")     \
+  WORD(apart, "const unsigned *apart",                                                             \
+       "APART: bit k % 32 of [groups][32][K / 32, rounded up]: column k's weight comes to its "    \
+       "target")
 
 #define QP_ROTATE_NORM_ARGUMENTS(WORD, LIST)                                                       \
   WORD(x, "const void *x", "[rows][K]")                                                            \

@@ -36,8 +36,10 @@ typedef struct qp_encode_feed {
   size_t groups;
   const float *targets; /* [groups][32][columns of the part] */
   int32_t *errors; /* [groups][all columns][32]: of those before 'first' on entry, of the part on
-                           return */
+                           return, where others follow or 'apart' is given */
   const uint16_t *tables; /* with codebooks by row, as qp_encode_search has them; else NULL */
+  const uint32_t *apart;  /* with sparse entries: bit k % 32 of [groups][32][columns / 32, rounded
+                             up] is set where column k's weight comes to its target; else NULL */
   uint32_t *codes;  /* of a trellis and of vectors in several rows [groups][32 lanes][steps], else
                        [groups][32][columns / dim] */
   uint32_t *fields; /* with group fields: raw [groups][32][qp_field_groups][fields]; else NULL */

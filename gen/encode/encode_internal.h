@@ -46,6 +46,7 @@ typedef struct qp_encode_job {
     float *target;
     uint32_t *code, *field;
     uint16_t *table; /* what the codes of each row decode to */
+    uint32_t *apart; /* with feedback: which weights are stored apart, a bit for each */
   } lanes[QP_MAX_RANGES];
   int32_t *errors; /* with a searcher that feeds them: [row groups in hand][columns][32] */
   unsigned first;

@@ -119,6 +119,15 @@ static unsigned take_apart(const job *j, desk *d, unsigned r, float *row) {
   return taken;
 }
 
+/* A row that is not there has none: its entries lie behind all columns. */
+static void take_none_apart(const job *j, desk *d, unsigned r) {
+  for (unsigned p = 0; p < j->out->parts; p++) {
+    const qp_stream *s = &j->out->part[p].stream;
+    for (unsigned i = 0; i < s->sparse; i++)
+      d->apart[p][(size_t)r * s->sparse + i] = (qp_sparse_entry){.column = s->columns};
+  }
+}
+
 /* Rows in the order of columns, each brought to the input scale by the root mean square of what is
    coded. */
 void qp_encode_load_rows(const job *j, desk *d, unsigned row_group) {
@@ -128,7 +137,10 @@ void qp_encode_load_rows(const job *j, desk *d, unsigned row_group) {
     const float *w = j->weights + ((size_t)row_group * QP_GROUP_ROWS + r) * columns;
     float *x = d->x + (size_t)r * columns;
     d->rms[r] = 0;
-    if (r >= rows) continue;
+    if (r >= rows) {
+      take_none_apart(j, d, r);
+      continue;
+    }
     for (unsigned k = 0; k < columns; k++) x[k] = w[j->order ? j->order[k] : k];
     const unsigned taken = take_apart(j, d, r, x);
     d->rms[r] = sqrt(mean_square(x, columns, columns - taken));

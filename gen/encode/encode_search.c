@@ -56,6 +56,36 @@ static qp_status fit_row_books(job *j, desk *d, unsigned row_group, unsigned p, 
   return status;
 }
 
+static size_t apart_words(const qp_stream *s) { return (s->columns + 31) / 32; }
+
+/* Say which weights of part p are stored apart. */
+static void mark_apart(const job *j, const desk *d, unsigned row_group, unsigned p) {
+  const qp_stream *s = &j->out->part[p].stream;
+  const size_t words = apart_words(s);
+  uint32_t *to = j->lanes[p].apart + (row_group - j->first) * QP_GROUP_ROWS * words;
+  memset(to, 0, sizeof *to * QP_GROUP_ROWS * words);
+  for (size_t i = 0; i < (size_t)QP_GROUP_ROWS * s->sparse; i++) {
+    const unsigned k = d->apart[p][i].column;
+    if (k < s->columns) to[i / s->sparse * words + k / 32] |= UINT32_C(1) << k % 32;
+  }
+}
+
+/* The targets that they came to, by the errors before them. */
+static void find_apart_targets(const job *j, desk *d, unsigned row_group, unsigned p) {
+  const qp_feedback *f = &j->feedback;
+  const unsigned n = j->out->part[p].stream.sparse, first = j->out->part[p].column;
+  const size_t all = j->out->columns;
+  const int32_t *error = j->errors + (row_group - j->first) * all * QP_GROUP_ROWS;
+  for (size_t i = 0; i < (size_t)QP_GROUP_ROWS * n; i++) {
+    const size_t k = first + d->apart[p][i].column, r = i / n;
+    if (k >= all) continue;
+    double sum = 0; /* exact, in any order */
+    for (size_t c = 0; c < k; c++)
+      sum += (double)error[c * QP_GROUP_ROWS + r] * (double)f->unit[c * all + k];
+    d->target[r * all + k] = d->x[r * all + k] - (float)(sum * f->scale[k]);
+  }
+}
+
 static qp_status gather_row_group(job *j, desk *d, unsigned row_group, qp_error *err) {
   qp_status status = QP_OK;
   qp_encode_load_rows(j, d, row_group);
@@ -65,6 +95,7 @@ static qp_status gather_row_group(job *j, desk *d, unsigned row_group, qp_error 
     float *to = j->lanes[p].target + (row_group - j->first) * searched_targets(j, p);
     if (!s->columns) continue;
     if (searched_values(j, p)) status = fit_row_books(j, d, row_group, p, err);
+    if (j->lanes[p].apart) mark_apart(j, d, row_group, p);
     if (qp_coder_takes_rows(j->coder[p]) || j->feeds) {
       qp_encode_copy_columns(to, s->columns, x, j->out->columns, s->columns);
       continue;
@@ -136,6 +167,7 @@ static qp_status pack_row_group(job *j, desk *d, unsigned row_group, qp_error *e
       d->part_value[i] = qp_half_to_float(d->half[i]);
     qp_encode_copy_columns(d->value + e->part[p].column, e->columns, d->part_value, s->columns,
                            s->columns);
+    if (j->lanes[p].apart) find_apart_targets(j, d, row_group, p);
     qp_encode_set_apart(j, d, p, e->part[p].column, e->part[p].column + s->columns);
   }
   qp_encode_fit_scales(j, d, row_group);
@@ -154,6 +186,7 @@ static qp_status search_part(job *j, unsigned p, unsigned n) {
                                .targets = j->lanes[p].target,
                                .errors = j->errors,
                                .tables = j->lanes[p].table,
+                               .apart = j->lanes[p].apart,
                                .codes = j->lanes[p].code,
                                .fields = j->lanes[p].field};
     return by->feed(by->context, j->coder[p], s, &in, &j->error);
@@ -186,8 +219,7 @@ static bool can_feed(const job *j) {
     const bool fields = qp_coder_has_fields(c) && c->quantizer->dim == 1;
     const bool alone = qp_coder_takes_orders(c) && c->values;
     const bool lanes = qp_coder_feeds_few(c->quantizer) || qp_coder_feeds_vectors(c);
-    if (!(fields || alone || lanes) || j->out->part[p].stream.sparse)
-      return false;
+    if (!(fields || alone || lanes) || (lanes && j->out->part[p].stream.sparse)) return false;
   }
   return true;
 }
@@ -210,8 +242,10 @@ void qp_encode_lanes_free(job *j) {
     free(j->lanes[p].code);
     free(j->lanes[p].field);
     free(j->lanes[p].table);
+    free(j->lanes[p].apart);
     j->lanes[p].target = NULL;
     j->lanes[p].table = NULL;
+    j->lanes[p].apart = NULL;
     j->lanes[p].code = j->lanes[p].field = NULL;
   }
 }
@@ -228,8 +262,10 @@ qp_status qp_encode_lanes_make(job *j, unsigned at_once, qp_error *err) {
     j->lanes[p].code = malloc(sizeof(uint32_t) * codes);
     if (fields) j->lanes[p].field = malloc(sizeof(uint32_t) * fields * at_once);
     if (values) j->lanes[p].table = malloc(sizeof(uint16_t) * values * at_once);
+    const size_t apart = j->feeds && s->sparse ? apart_words(s) * QP_GROUP_ROWS : 0;
+    if (apart) j->lanes[p].apart = malloc(sizeof(uint32_t) * apart * at_once);
     if (!j->lanes[p].target || !j->lanes[p].code || (fields && !j->lanes[p].field) ||
-        (values && !j->lanes[p].table))
+        (values && !j->lanes[p].table) || (apart && !j->lanes[p].apart))
       return qp_fail(err, QP_E_NOMEM, "no memory for %zu codes", codes);
   }
   return QP_OK;

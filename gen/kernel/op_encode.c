@@ -43,12 +43,6 @@ static qp_status check_linear(const qp_problem *p, qp_error *err) {
   return QP_OK;
 }
 
-qp_status qp_encode_refuse_sparse(const qp_quantizer *q, qp_error *err) {
-  return qp_fail(err, QP_E_LIMIT,
-                 "%s: errors of what sparse entries take up are fed forward by the CPU alone",
-                 q->name);
-}
-
 qp_status qp_encode_other_kind(const qp_problem *p, const char *family, const char *kind,
                                qp_error *err) {
   return qp_fail(err, QP_E_ARG, "family %s is for %s; %s is of another kind", family, kind,
@@ -145,7 +139,7 @@ static qp_status check_fed_codes(const qp_problem *p, const char *family, qp_err
   if (status) return status;
   if (q->dim > 2 && !has_row_books(q))
     return qp_encode_other_kind(p, family, "codes that lie in a row", err);
-  return q->sparse > 0 ? qp_encode_refuse_sparse(q, err) : QP_OK;
+  return QP_OK;
 }
 
 #define FED_CODES_CONSTANTS(X)                                                                     \
@@ -155,7 +149,8 @@ static qp_status check_fed_codes(const qp_problem *p, const char *family, qp_err
   X(UNSIGNED, SPAN, FED_SPAN, "columns whose sums of errors are kept")                             \
   X(UNSIGNED, DIM, q->dim, "weights a code")                                                       \
   X(UNSIGNED, CODES, codes_of(q), "codewords")                                                     \
-  X(FLAG, OF_ROWS, has_row_books(q), "each row has codewords of its own")
+  X(FLAG, OF_ROWS, has_row_books(q), "each row has codewords of its own")                          \
+  X(FLAG, APART, q->sparse > 0, "some weights of a row come to their targets")
 
 static const qp_named fed_codes_constant[] = {FED_CODES_CONSTANTS(QP_NAMED)};
 
@@ -220,8 +215,7 @@ static qp_status check_fed_fields(const qp_problem *p, const char *family, qp_er
     return qp_fail(err, QP_E_LIMIT,
                    "%s: errors of vectors with group fields are fed forward by the CPU alone",
                    q->name);
-  const qp_status status = check_fields(p, family, err);
-  return !status && q->sparse > 0 ? qp_encode_refuse_sparse(q, err) : status;
+  return check_fields(p, family, err);
 }
 
 #define FIELDS_CONSTANTS(X)                                                                        \
@@ -246,6 +240,7 @@ static qp_status check_fed_fields(const qp_problem *p, const char *family, qp_er
   X(FLAG, NESTED, t.nested, "GRID: of other fields several groups of a UNIT have one")             \
   X(FLAG, BY_ROW, q->group == 0, "fields are stored once for a row")                               \
   X(UNSIGNED, SPAN, span_of(&t), "with error feedback: columns whose sums of errors are kept")     \
+  X(FLAG, APART, q->sparse > 0, "with error feedback: weights of a row come to their targets")     \
   X(FLAG, EVEN, t.even, "levels are 0, 1, 2, ...")                                                 \
   X(UNSIGNED, LEVELS, t.levels, "different values of u")                                           \
   X(UNSIGNED, ROOM, t.room, "a power of two above them, at least 16")                              \

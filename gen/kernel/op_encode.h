@@ -17,7 +17,5 @@ qp_status qp_encode_check_vectors(const qp_problem *p, const char *family, qp_er
 /* That a family is for another kind is no limit (QP_E_ARG): families of its kind say what is. */
 qp_status qp_encode_other_kind(const qp_problem *p, const char *family, const char *kind,
                                qp_error *err);
-/* QP_E_LIMIT: with error feedback the CPU alone takes sparse entries. */
-qp_status qp_encode_refuse_sparse(const qp_quantizer *q, qp_error *err);
 
 #endif

@@ -76,7 +76,11 @@ static qp_status check_fed(const qp_problem *p, const char *family, qp_error *er
                    "%s: errors of vectors of %u weights, which do not divide %d, are fed forward "
                    "by the CPU alone",
                    q->name, q->dim, OF_A_LANE);
-  return q->sparse > 0 ? qp_encode_refuse_sparse(q, err) : QP_OK;
+  if (q->sparse > 0)
+    return qp_fail(err, QP_E_LIMIT,
+                   "%s: errors of vectors beside sparse entries are fed forward by the CPU alone",
+                   q->name);
+  return QP_OK;
 }
 
 static unsigned steps_of(const qp_kernel *k) { /* the check has seen that there is a layout */

@@ -31,16 +31,22 @@ static void set_up(void) {
 static void tear_down(void) { qp_palette_close(palette); }
 TestSuite(sparse, .init = set_up, .fini = tear_down);
 
-static qp_encoded encode(const char *name, const float *h, const qp_encode_searcher *by) {
+static qp_encoded encode_rows(const char *name, unsigned first, unsigned threads, const float *h,
+                              const qp_encode_searcher *by) {
   char path[512];
   const qp_quantizer *q = NULL;
   snprintf(path, sizeof path, "%s/tests/encode/sparse.lua:%s", QP_SOURCE_DIR, name);
   cr_assert_eq(qp_palette_find(palette, path, &q, &err), QP_OK, "%s", err.text);
-  const qp_encode_options options = {.threads = 2, .input_scale = 1, .hessian = h, .searcher = by};
+  const qp_encode_options options = {
+      .threads = threads, .input_scale = 1, .hessian = h, .searcher = by};
   qp_encoded e;
-  cr_assert_eq(qp_encode_linear(q, weight, ROWS, COLUMNS, &options, &e, &err), QP_OK, "%s",
-               err.text);
+  cr_assert_eq(qp_encode_linear(q, weight + (size_t)first * COLUMNS, ROWS - first, COLUMNS,
+                                &options, &e, &err),
+               QP_OK, "%s", err.text);
   return e;
+}
+static qp_encoded encode(const char *name, const float *h, const qp_encode_searcher *by) {
+  return encode_rows(name, 0, 2, h, by);
 }
 
 /* r W^ by the reference decoder, to 'value'. */
@@ -146,6 +152,18 @@ Test(sparse, a_hessian_says_which_entries_matter_and_they_take_up_errors) {
     qp_encoded_free(&fed);
     qp_encoded_free(&plain);
   }
+}
+
+/* Of the second group of rows those that are padding, too. */
+Test(sparse, codes_hang_on_no_rows_that_were_coded_before) {
+  make_hessian();
+  qp_encoded all = encode_rows("trellis-sparse", 0, 1, hessian, NULL);
+  qp_encoded last = encode_rows("trellis-sparse", 32, 1, hessian, NULL);
+  const size_t words = last.part[0].stream.code_words;
+  cr_assert_eq(all.part[0].stream.code_words, 2 * words);
+  cr_expect_arr_eq(all.part[0].codes + words, last.part[0].codes, sizeof(uint32_t) * words);
+  qp_encoded_free(&all);
+  qp_encoded_free(&last);
 }
 
 Test(sparse, columns_that_weigh_more_have_the_entries) {

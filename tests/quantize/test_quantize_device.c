@@ -20,6 +20,11 @@ static const char spec[] =
     "  scalar { name = 'of-rows', bits = 2, group = { size = 16, scale = { 'u3', 1, 7 },\n"
     "      d = { 'f16', 0.125, 0.5, scope = 'row' } },\n"
     "    decode = function (c, _, g) return g.d * half(g.scale) * (half(c) - 1.5) end },\n"
+    "  scalar { name = 'sparse', bits = 2, sparse = 0.04, rotation = 'none',\n"
+    "    codebook = lloyd_max { entries = 4, scope = 'row' } },\n"
+    "  scalar { name = 'sparse-fields', bits = 2, sparse = 0.04, rotation = 'none',\n"
+    "    group = { size = 32, d = { 'f16', 0.015625, 4 } },\n"
+    "    decode = function (c, _, g) return g.d * (half(c) - 1.5) end },\n"
     "  vector { name = 'scaled', dim = 4, bits = 6,\n"
     "    codebook = random_gaussian { entries = 64, dim = 4 },\n"
     "    group = { size = 16, d = { 'f16', 0.015625, 4 } },\n"
@@ -150,6 +155,15 @@ Test(quantize_device, errors_of_fields_of_rows_are_fed_forward) {
 /* Eight weights of a code in stages, and columns of padding. */
 Test(quantize_device, errors_of_vectors_in_several_rows_are_fed_forward) {
   expect_same(own("stages", true), "\n1024 codes by kernels on sim");
+}
+
+/* They take up errors of the columns before them; of k_proj half of the rows are padding. */
+Test(quantize_device, errors_are_fed_forward_into_sparse_entries_beside_codebooks_of_rows) {
+  expect_same(own("sparse", true), "\n8192 codes by kernels on sim"); /* encoded four times */
+}
+
+Test(quantize_device, errors_are_fed_forward_into_sparse_entries_beside_group_fields) {
+  expect_same(own("sparse-fields", true), "\n4096 codes by kernels on sim");
 }
 
 /* Sums of signs have no kernel: when it is asked for, threads take over. */

@@ -16,7 +16,7 @@
 enum {
   ROWS = 32,
   BEFORE = 24, /* columns of a part before, whose errors stand */
-  BUFFERS = 10,
+  BUFFERS = 11,
   GUARD = 256,
   FACTOR_BITS = 16,
   /* Of a thread at most, where nothing is optimised: for each state of a step; for a group of
@@ -40,6 +40,7 @@ typedef struct fed_check {
   uint32_t *raw;                 /* [groups][32][raws] */
   uint8_t *field[QP_MAX_ARRAYS]; /* of the CPU, as they are stored */
   uint16_t *table;               /* codebooks by row: [groups][32][states][dim] */
+  uint32_t *apart;               /* with sparse entries: [groups][32][columns / 32, rounded up] */
   float *target;                 /* [groups][32][columns] */
   int32_t *errors;               /* [groups][all][32], of the columns before */
   int32_t *lost;                 /* of the CPU: the same of all columns */
@@ -109,6 +110,20 @@ static qp_status make_desk(const fed_check *c, fed_desk *d) {
   return ok ? qp_coder_work_new(&c->coder, &c->stream, &d->work, c->err) : out_of_memory(c);
 }
 
+static bool is_apart(const fed_check *c, size_t row, size_t column) {
+  const size_t words = (c->stream.columns + 31) / 32;
+  return c->apart && c->apart[row * words + column / 32] >> column % 32 & 1;
+}
+
+/* What sparse entries stand for comes to its target. */
+static void set_apart(const fed_check *c, fed_desk *d, unsigned group, unsigned from,
+                      unsigned end) {
+  for (size_t r = 0; r < ROWS; r++)
+    for (size_t k = from; k < end; k++)
+      if (is_apart(c, group * ROWS + r, k))
+        d->value[r * c->all + BEFORE + k] = d->target[r * c->all + BEFORE + k];
+}
+
 /* Errors of columns [from, end) become those of values, and pass on to all columns behind. */
 static void pass_errors(const fed_check *c, fed_desk *d, unsigned from, unsigned end) {
   for (size_t r = 0; r < ROWS; r++)
@@ -136,6 +151,7 @@ static qp_status code_columns(const fed_check *c, fed_desk *d, unsigned group) {
     qp_feedback_targets(&c->feedback, BEFORE + k, c->all, d->x, d->sum, d->target);
     status = qp_coder_columns(coder, d->work, &c->stream, group, k, end, d->target + BEFORE,
                               &d->out, d->value + BEFORE, c->all, c->err);
+    if (!status) set_apart(c, d, group, k, end);
     if (!status) pass_errors(c, d, BEFORE + k, BEFORE + end);
   }
   if (!status) qp_coder_end(coder, d->work, &c->stream, group, &d->out);
@@ -217,6 +233,21 @@ static void fill_targets(fed_check *c, uint64_t seed) {
   }
 }
 
+/* Some weights of each row, with the first and the last column among them. */
+static qp_status mark_apart(fed_check *c) {
+  const size_t n = c->stream.columns, words = (n + 31) / 32, rows = c->groups * ROWS;
+  if (!c->coder.quantizer->sparse) return QP_OK;
+  c->apart = calloc(rows * words, sizeof *c->apart);
+  if (!c->apart) return out_of_memory(c);
+  for (size_t r = 0; r < rows; r++)
+    for (size_t k = 0; k < n; k++) {
+      if ((r * 7 + k * 13) % 29 && (r % 8 || (k && k + 1 < n))) continue;
+      c->apart[r * words + k / 32] |= UINT32_C(1) << k % 32;
+      c->target[r * n + k] = 0;
+    }
+  return QP_OK;
+}
+
 static qp_status make_data(fed_check *c, uint64_t seed) {
   const qp_problem *p = &c->k->problem;
   const qp_quantizer *q = p->segment[0].quantizer;
@@ -242,7 +273,8 @@ static qp_status make_data(fed_check *c, uint64_t seed) {
     ok = (c->field[f] = calloc(1, c->stream.field_bytes[f])) && ok;
   if (!ok) return out_of_memory(c);
   fill_targets(c, seed);
-  status = make_feedback(c, seed + 1);
+  status = mark_apart(c);
+  if (!status) status = make_feedback(c, seed + 1);
   return status ? status : encode_on_cpu(c);
 }
 
@@ -260,6 +292,8 @@ static qp_status add_all(fed_check *c, qp_arguments *a) {
   if (!status) status = add(c, c->table ? c->table : table, table_bytes, &a->table);
   if (!status && !c->by_row) status = add(c, values, value_bytes, &a->values);
   if (!status && c->raws) status = add(c, NULL, 4 * rows * c->raws, &a->start);
+  if (!status && c->apart)
+    status = add(c, c->apart, 4 * rows * ((c->stream.columns + 31) / 32), &a->apart);
   if (!status) status = add(c, c->target, 4 * rows * c->stream.columns, &a->x);
   if (!status) status = add(c, c->errors, 4 * rows * n, &a->errors);
   if (!status) status = add(c, NULL, 4 * n * n, &a->factor);
@@ -362,6 +396,7 @@ static void release(fed_check *c) {
   free(c->code);
   free(c->raw);
   free(c->table);
+  free(c->apart);
   for (unsigned f = 0; f < QP_MAX_ARRAYS; f++) free(c->field[f]);
 }
 

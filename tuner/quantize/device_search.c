@@ -25,6 +25,7 @@ enum {
   ROOM_ERRORS,
   ROOM_FACTOR,
   ROOM_UNITS,
+  ROOM_APART,
   ROOMS
 };
 
@@ -393,6 +394,14 @@ static qp_status put_values(qp_device_search *s, const qp_coder *coder, qp_devpt
   return status;
 }
 
+static qp_status put_apart(qp_device_search *s, size_t rows, unsigned columns,
+                           const uint32_t *apart, qp_devptr *out, qp_error *err) {
+  const size_t bytes = sizeof *apart * rows * ((columns + 31) / 32);
+  if (!apart) return QP_OK;
+  const qp_status status = need(s, ROOM_APART, bytes, out, err);
+  return status ? status : qp_device_upload(s->dev, *out, apart, bytes, err);
+}
+
 static qp_status feed(void *context, const qp_coder *coder, const qp_stream *stream,
                       const qp_encode_feed *in, qp_error *err) {
   qp_device_search *s = context;
@@ -404,6 +413,8 @@ static qp_status feed(void *context, const qp_coder *coder, const qp_stream *str
   qp_status status = find_searcher(s, QP_OP_ENCODE_FED, stream, &k, err);
   if (status) return status;
   qp_arguments a = {.rows = in->groups};
+  status = put_apart(s, rows, stream->columns, in->apart, &a.apart, err);
+  if (status) return status;
   qp_device_search_words(coder, in->first, (unsigned)all, &a);
   status = put_tables(s, coder, k, &n, in->tables, &a.table, err);
   const bool lanes = coder->kind == QP_CODER_TRELLIS || qp_coder_feeds_vectors(coder);
@@ -421,7 +432,7 @@ static qp_status feed(void *context, const qp_coder *coder, const qp_stream *str
     status = qp_device_download(s->dev, in->codes, a.y, sizeof *in->codes * n.codes, err);
   if (!status && n.fields)
     status = qp_device_download(s->dev, in->fields, a.start, sizeof *in->fields * n.fields, err);
-  if (!status && in->first + stream->columns < all)
+  if (!status && (in->apart || in->first + stream->columns < all))
     status = qp_device_download(s->dev, in->errors, a.errors, errors, err);
   if (!status) s->codes += n.codes;
   return status ? qp_fail_prefix(err, status, "encoding %s on the device", stream->quantizer->name)
