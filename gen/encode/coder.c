@@ -114,11 +114,6 @@ qp_status qp_coder_make(qp_coder *out, const qp_quantizer *q, qp_error *err) {
   return QP_OK;
 }
 
-qp_status qp_coder_use_stages(qp_coder *c, qp_error *err) {
-  const bool can = c->kind == QP_CODER_CODES && !c->stages.count;
-  return can ? qp_stages_make(&c->stages, c->quantizer, err) : QP_OK;
-}
-
 void qp_coder_free(qp_coder *c) {
   qp_stages_free(&c->stages);
   free(c->values);

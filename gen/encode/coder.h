@@ -36,9 +36,6 @@ typedef struct qp_coder {
 
 /* QP_E_LIMIT: the quantizer cannot be encoded; QP_E_NOMEM. */
 qp_status qp_coder_make(qp_coder *out, const qp_quantizer *q, qp_error *err);
-/* From now on search the stages of codes that are sums (kind CODES) with a beam.  This is much
-   faster, but the codes are not always the nearest ones. */
-qp_status qp_coder_use_stages(qp_coder *c, qp_error *err);
 void qp_coder_free(qp_coder *c);
 /* Are group fields searched with its codes? */
 static inline bool qp_coder_has_fields(const qp_coder *c) {

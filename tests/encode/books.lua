@@ -26,6 +26,16 @@ both("stages", function (name, scope)
   }
 end)
 
+-- A large codebook of the linear or of the file beside a small one of the linear.
+for _, scope in ipairs { "tensor", "spec" } do
+  list[#list + 1] = vector {
+    name = "beside-" .. scope, dim = 4, bits = 15,
+    codebooks = { main = random_gaussian { entries = 8192, dim = 4, scope = scope },
+                  rest = random_gaussian { entries = 4, dim = 4, seed = 2, scope = "tensor" } },
+    decode = function (c, books) return books.main[c & 8191] * 0.75 + books.rest[c >> 13] end,
+  }
+end
+
 -- A matrix times small whole numbers (GLVQ, arXiv 2510.20984).
 both("matrix", function (name, scope)
   return vector {
