@@ -13,6 +13,7 @@
 
 #include "gen/base/text.h"
 #include "gen/ir/ir_value.h"
+#include "gen/ir/passes.h"
 #include "runtime/half.h"
 
 #define MOST_OPERATIONS ((uint64_t)1 << 32) /* of a check: seconds */
@@ -263,6 +264,33 @@ static bool uses_codebook(const qp_ir *ir, unsigned book) {
   return false;
 }
 
+/* The lowest bit of a code that decode never reads; 'bits' if it reads all. */
+static unsigned unread_bit(const qp_quantizer *q, unsigned bits) {
+  uint32_t *demand = malloc(sizeof *demand * q->decode->count), read = 0;
+  if (!demand) return bits; /* what else needs memory says so */
+  qp_pass_demand(q->decode, q->decode->output, q->decode->outputs, -1, demand);
+  for (unsigned n = 0; n < q->decode->count; n++) {
+    const qp_ir_node *at = &q->decode->node[n];
+    if (at->op == QP_IR_INPUT && at->imm == QP_IN_STATE) read |= demand[n];
+  }
+  free(demand);
+  for (unsigned b = 0; b < bits; b++)
+    if (!(read >> b & 1)) return b;
+  return bits;
+}
+
+/* Codes of scalars and vectors.  Of bit planes the file says itself which are read; bits that a
+   trellis does not read make its window smaller, not its codes. */
+static qp_status check_bits_read(const qp_quantizer *q, qp_error *err) {
+  if (q->kind == QP_TRELLIS || q->planes) return QP_OK;
+  const unsigned bits = q->window, bit = unread_bit(q, bits);
+  if (bit == bits) return QP_OK;
+  return qp_fail(err, QP_E_ARG,
+                 "decode never reads bit %u of the %u bits of a code, which would be stored for "
+                 "every code; use it or let 'bits' be less",
+                 bit, bits);
+}
+
 /* Fields and codebooks that decode never reads would be stored and loaded for nothing. */
 static qp_status check_all_used(const qp_quantizer *q, qp_error *err) {
   for (unsigned f = 0; f < q->fields; f++) {
@@ -279,7 +307,7 @@ static qp_status check_all_used(const qp_quantizer *q, qp_error *err) {
                    "leave it out",
                    q->codebook[c].name);
   }
-  return QP_OK;
+  return check_bits_read(q, err);
 }
 
 /* The same of a codebook's last entries, after all states were checked. */

@@ -258,9 +258,14 @@ static float body(const char *text, uint32_t code) {
              books[i].book);
   }
   snprintf(spec, sizeof spec,
-           "return vector { name = 'b', dim = 2, bits = 8,\n"
+           "return vector { name = 'b', dim = 3, bits = 8,\n"
            "  %s%s%s\n"
-           "  decode = function (c, books) %s end }",
+           "  decode = function (c, books)\n"
+           "    local function pair() %s end\n"
+           "    local all = { pair() }\n"
+           "    all[#all + 1] = half(c) -- reads every bit\n"
+           "    return table.unpack(all)\n"
+           "  end }",
            *given ? "codebooks = { " : "", given, *given ? " }," : "", text);
   write_spec(spec);
   cr_assert_eq(qp_palette_open(&fresh, &error), QP_OK);
@@ -583,6 +588,14 @@ Test(quantizer, what_is_stored_must_be_used) {
                "  codebooks = { a = values { 1, 2, 3, 4 }, b = values { 1, 2 } },\n"
                "  decode = function (c, k) return k.a[c] end }",
                "my.lua:3: x: decode never reads codebook 'b'");
+  expect_error("return scalar { name = 'x', bits = 3,\n"
+               "  codebook = values { -1, 0, 1, 2 },\n"
+               "  decode = function (c, k) return k[c & 3] end }",
+               "my.lua:3: x: decode never reads bit 2 of the 3 bits of a code");
+  expect_error("return vector { name = 'x', dim = 2, bits = 6,\n"
+               "  codebook = gaussian_kmeans { entries = 16, dim = 2 },\n"
+               "  decode = function (c, k) return k[c >> 2] end }",
+               "my.lua:3: x: decode never reads bit 0 of the 6 bits of a code");
   expect_error("return trellis { name = 'x', window = 8, dim = 1, step = 2,\n"
                "  codebook = lloyd_max { entries = 64 },\n"
                "  decode = function (s, k) return k[s * 2 & 31] end }",
