@@ -15,7 +15,7 @@
 #include "runtime/status.h"
 
 enum {
-  QP_MAX_FAMILIES = 32,
+  QP_MAX_FAMILIES = 64,
   QP_MAX_PATHS = 7, /* most paths of an operation */
   QP_MAX_TUNABLES = 20,
   QP_MAX_TUNABLE_VALUES = 16
