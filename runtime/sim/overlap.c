@@ -50,15 +50,15 @@ void qp_sim_chain_end(qp_sim_chain *c, const qp_sim_launch *launch) {
   if (!launch->let_go_early) c->open = c->last;
 }
 
-static const uint8_t *meets(const qp_sim_warp *w, unsigned lane, const uint8_t *slots,
-                            unsigned bytes) {
+/* The first byte that a launch touched which may still run; 'bytes': there is none. */
+static unsigned meets(const qp_sim_warp *w, unsigned lane, const uint8_t *slots, unsigned bytes) {
   const qp_sim_launch *launch = w->block->launch;
   const bool waited = w->waited >> lane & 1;
   const unsigned end = waited ? launch->slot - 1 : launch->slot;
   const unsigned first = waited ? launch->open_after : launch->open;
-  for (unsigned i = 0; i < bytes; i++)
-    if (slots[i] >= first && slots[i] < end) return slots + i;
-  return NULL;
+  unsigned i = 0;
+  while (i < bytes && (slots[i] < first || slots[i] >= end)) i++;
+  return i;
 }
 
 static bool fault(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, const char *now,
@@ -78,8 +78,8 @@ bool qp_sim_chain_read(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, uint64
                        unsigned bytes) {
   const qp_sim_launch *launch = w->block->launch;
   const uint8_t *writer = launch->chain->writer + offset;
-  const uint8_t *met = meets(w, lane, writer, bytes);
-  if (met) return fault(w, o, lane, "reads", "wrote", *met, offset + (uint64_t)(met - writer));
+  unsigned met = meets(w, lane, writer, bytes);
+  if (met < bytes) return fault(w, o, lane, "reads", "wrote", writer[met], offset + met);
   memset(launch->chain->reader + offset, (int)launch->slot, bytes);
   return true;
 }
@@ -87,13 +87,13 @@ bool qp_sim_chain_read(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, uint64
 bool qp_sim_chain_write(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, uint64_t offset,
                         unsigned bytes) {
   const qp_sim_launch *launch = w->block->launch;
-  uint8_t *writer = launch->chain->writer + offset;
+  const uint8_t *writer = launch->chain->writer + offset;
   const uint8_t *reader = launch->chain->reader + offset;
-  const uint8_t *met = meets(w, lane, writer, bytes);
-  if (met) return fault(w, o, lane, "writes", "wrote", *met, offset + (uint64_t)(met - writer));
+  unsigned met = meets(w, lane, writer, bytes);
+  if (met < bytes) return fault(w, o, lane, "writes", "wrote", writer[met], offset + met);
   met = meets(w, lane, reader, bytes);
-  if (met) return fault(w, o, lane, "writes", "read", *met, offset + (uint64_t)(met - reader));
-  memset(writer, (int)launch->slot, bytes);
+  if (met < bytes) return fault(w, o, lane, "writes", "read", reader[met], offset + met);
+  memset(launch->chain->writer + offset, (int)launch->slot, bytes);
   return true;
 }
 
