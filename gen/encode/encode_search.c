@@ -210,16 +210,19 @@ qp_status qp_encode_run_searched(job *j, unsigned at_once, qp_error *err) {
   return status ? qp_fail(err, status, "%s", j->error.text) : QP_OK;
 }
 
-/* Can a searcher feed errors forward?  Of trellises whose columns come by eights, of scalars with
-   group fields, of codes that stand alone by tables, and of vectors whose columns come by fours. */
+/* Can a searcher feed errors forward?  Of trellises whose columns come by eights, of group fields,
+   of codes that stand alone by tables, and of vectors whose columns come by fours; into sparse
+   entries beside codes of a weight or two in a row. */
 static bool can_feed(const job *j) {
   if (!j->options->searcher->feed) return false;
   for (unsigned p = 0; p < j->out->parts; p++) {
     const qp_coder *c = j->coder[p];
-    const bool fields = qp_coder_has_fields(c) && c->quantizer->dim == 1;
+    const bool fields = qp_coder_has_fields(c) && c->quantizer->dim != 2;
     const bool alone = qp_coder_takes_orders(c) && c->values;
     const bool lanes = qp_coder_feeds_few(c->quantizer) || qp_coder_feeds_vectors(c);
-    if (!(fields || alone || lanes) || (lanes && j->out->part[p].stream.sparse)) return false;
+    const bool sparse = j->out->part[p].stream.sparse > 0;
+    if (!(fields || alone || lanes)) return false;
+    if (sparse && (lanes || (fields && c->quantizer->dim > 1))) return false;
   }
   return true;
 }

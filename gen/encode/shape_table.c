@@ -48,9 +48,11 @@ static qp_status check(const qp_quantizer *q, unsigned columns, qp_error *err) {
 /* Where parts begin. */
 static void lay_out(const qp_quantizer *q, qp_shape_table *t,
                     uint32_t begin[QP_SHAPE_TABLE_PARTS]) {
-  const size_t size[QP_SHAPE_TABLE_PARTS] = {4 * (size_t)t->states, 4 * (size_t)t->states * q->dim,
+  size_t size[QP_SHAPE_TABLE_PARTS] = {4 * (size_t)t->states, 4 * (size_t)t->states * q->dim,
                                              8 * (size_t)(t->owns + 2),
                                              4 * (size_t)t->owns * q->fields};
+  for (unsigned b = 0; b < q->codebooks; b++)
+    size[QP_SHAPE_TABLE_BOOKS + b] = 2 * (size_t)q->codebook[b].entries * q->codebook[b].dim;
   t->bytes = HEADER;
   for (unsigned i = 0; i < QP_SHAPE_TABLE_PARTS; i++) {
     begin[i] = (uint32_t)t->bytes;
@@ -77,6 +79,9 @@ static qp_status write_data(const qp_quantizer *q, const qp_shapes *s, const qp_
     number[i] = qp_shapes_own(s, i, fields);
     memcpy(to + begin[QP_SHAPE_TABLE_RAWS] + 4 * (size_t)i * q->fields, fields, 4 * q->fields);
   }
+  for (unsigned b = 0; b < q->codebooks; b++)
+    memcpy(to + begin[QP_SHAPE_TABLE_BOOKS + b], q->codebook[b].data,
+           2 * (size_t)q->codebook[b].entries * q->codebook[b].dim);
   if (v->scale < 0) return QP_OK;
   number[t->owns] = q->field[v->scale].lo;
   number[t->owns + 1] = q->field[v->scale].hi;

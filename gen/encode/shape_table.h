@@ -18,7 +18,8 @@ typedef enum qp_shape_table_part {
   QP_SHAPE_TABLE_NUMBERS, /* double [owns + 2]: what combinations of whole numbers multiply a scale
                              by; the least and the largest scale */
   QP_SHAPE_TABLE_RAWS,    /* uint32 [owns][fields]: the combinations */
-  QP_SHAPE_TABLE_PARTS
+  QP_SHAPE_TABLE_BOOKS,   /* fp16 [entries][dim] of each codebook, 4 words */
+  QP_SHAPE_TABLE_PARTS = QP_SHAPE_TABLE_BOOKS + 4
 } qp_shape_table_part;
 
 typedef struct qp_shape_table {

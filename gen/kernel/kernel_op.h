@@ -108,6 +108,7 @@ typedef struct qp_kernel_op {
   ROW(encode_shapes)                                                                               \
   ROW(encode_stages)                                                                               \
   ROW(encode_fed_vectors)                                                                          \
+  ROW(encode_fed_shapes)                                                                           \
   ROW(rotate_norm)                                                                                 \
   ROW(rotate_glu)                                                                                  \
   ROW(rotate_tensor)                                                                               \

@@ -7,7 +7,6 @@
 #include "runtime/arch.h"
 #include "gen/encode/affine.h"
 #include "gen/encode/field_table.h"
-#include "gen/encode/shape_table.h"
 #include "gen/encode/trellis.h"
 #include "gen/kernel/kernel.h"
 #include "gen/kernel/kernel_op.h"
@@ -34,7 +33,7 @@ static bool has_row_books(const qp_quantizer *q) {
   return false;
 }
 
-static qp_status check_linear(const qp_problem *p, qp_error *err) {
+qp_status qp_encode_check_linear(const qp_problem *p, qp_error *err) {
   const qp_quantizer *q = p->segment[0].quantizer;
   if (p->segments != 1)
     return qp_fail(err, QP_E_LIMIT, "encode takes one linear, not %u", p->segments);
@@ -51,7 +50,7 @@ qp_status qp_encode_other_kind(const qp_problem *p, const char *family, const ch
 
 qp_status qp_encode_check(const qp_problem *p, const char *family, bool trellis, qp_error *err) {
   const qp_quantizer *q = p->segment[0].quantizer;
-  const qp_status status = check_linear(p, err);
+  const qp_status status = qp_encode_check_linear(p, err);
   if (status) return status;
   const bool rows = has_row_books(q);
   if (trellis != (q->kind == QP_TRELLIS))
@@ -72,7 +71,7 @@ qp_status qp_encode_check(const qp_problem *p, const char *family, bool trellis,
 
 qp_status qp_encode_check_vectors(const qp_problem *p, const char *family, qp_error *err) {
   const qp_quantizer *q = p->segment[0].quantizer;
-  const qp_status status = check_linear(p, err);
+  const qp_status status = qp_encode_check_linear(p, err);
   if (status) return status;
   if (q->kind != QP_VECTOR || q->fields || has_row_books(q))
     return qp_encode_other_kind(p, family, "vectors by codebooks of the spec or the linear", err);
@@ -194,7 +193,7 @@ const qp_kernel_op qp_op_encode_fed_codes = {
 static qp_status check_fields(const qp_problem *p, const char *family, qp_error *err) {
   const qp_quantizer *q = p->segment[0].quantizer;
   qp_field_table t;
-  qp_status status = check_linear(p, err);
+  qp_status status = qp_encode_check_linear(p, err);
   if (!status && (q->kind == QP_TRELLIS || !q->fields || q->dim > 2))
     status = qp_encode_other_kind(p, family, "scalars with group fields", err);
   if (!status) status = qp_field_table_make(q, p->columns, false, &t, err);
@@ -206,16 +205,6 @@ static qp_status check_fields(const qp_problem *p, const char *family, qp_error 
 static unsigned span_of(const qp_field_table *t) {
   enum { LONG = 512 };
   return t->unit > LONG ? t->group : t->unit;
-}
-
-/* With error feedback. */
-static qp_status check_fed_fields(const qp_problem *p, const char *family, qp_error *err) {
-  const qp_quantizer *q = p->segment[0].quantizer;
-  if (q->kind != QP_TRELLIS && q->kind != QP_SPLIT && q->fields && q->dim > 2)
-    return qp_fail(err, QP_E_LIMIT,
-                   "%s: errors of vectors with group fields are fed forward by the CPU alone",
-                   q->name);
-  return check_fields(p, family, err);
 }
 
 #define FIELDS_CONSTANTS(X)                                                                        \
@@ -363,72 +352,7 @@ const qp_kernel_op qp_op_encode_fed_fields = {
     QP_OP_LIST(tunable, fed_tunable),
     QP_OP_LIST(constant, fields_constant),
     .values = fields_values,
-    .check = check_fed_fields,
+    .check = check_fields,
     .size = size_fed_fields,
     .hole = {QP_HOLES_OF_ALL, [QP_HOLE_quantizers] = add_decode},
-};
-
-/* ---- Group fields that scale vectors ---- */
-
-static qp_status check_shapes(const qp_problem *p, const char *family, qp_error *err) {
-  const qp_quantizer *q = p->segment[0].quantizer;
-  qp_shape_table t;
-  const qp_status status = check_linear(p, err);
-  if (status) return status;
-  if (q->kind == QP_TRELLIS || !q->fields || q->dim <= 2)
-    return qp_encode_other_kind(p, family, "vectors with group fields", err);
-  return qp_shape_table_make(q, p->columns, false, &t, err);
-}
-
-#define SHAPES_CONSTANTS(X)                                                                        \
-  X(UNSIGNED, THREADS, k->block, "threads a block")                                                \
-  X(UNSIGNED, K, k->problem.columns, "columns of the targets")                                     \
-  X(UNSIGNED, DIM, q->dim, "weights a code")                                                       \
-  X(UNSIGNED, GROUP, t.group, "columns of the smallest group")                                     \
-  X(UNSIGNED, UNIT, t.unit, "columns whose fields are chosen together")                            \
-  X(UNSIGNED, FIELDS, q->fields, "of a group")                                                     \
-  X(UNSIGNED, SCALE, t.scale, "the one that is no whole number; FIELDS: there is none")            \
-  X(UNSIGNED, OWNS, t.owns, "combinations of the others")                                          \
-  X(FLAG, BY_ROW, q->group == 0, "fields are stored once for a row")                               \
-  X(UNSIGNED, STATES, t.states, "codes")
-
-static const qp_named shapes_constant[] = {SHAPES_CONSTANTS(QP_NAMED)};
-
-static void shapes_values(const qp_kernel *k, unsigned *v) {
-  const qp_quantizer *q = quantizer_of(k);
-  qp_shape_table t = {0};
-  qp_shape_table_make(q, k->problem.columns, false, &t, NULL); /* the check made it before */
-  SHAPES_CONSTANTS(QP_VALUE)
-}
-
-static const qp_tunable_use shapes_tunable[] = {
-    {"warps", 1, 16, QP_NEEDED, false, "warps a block"},
-};
-
-/* Count bytes as the template's struct Team has them. */
-static qp_status size_shapes(qp_kernel *k, qp_error *err) {
-  const qp_quantizer *q = quantizer_of(k);
-  qp_shape_table t;
-  const qp_status status = qp_shape_table_make(q, k->problem.columns, false, &t, err);
-  if (status) return status;
-  const unsigned room = qp_arch_smem_bytes(k->problem.arch);
-  const unsigned words = t.group + t.group / q->dim;
-  k->grid = 4 * k->problem.sm_count;
-  k->smem_bytes = k->block / WARP * (24 * (t.unit / t.group) + 4 * (words + words % 2));
-  if (k->smem_bytes <= room) return QP_OK;
-  return qp_fail(err, QP_E_LIMIT,
-                 "%s: fields of %u columns take %u bytes of shared memory; sm_%u has %u", q->name,
-                 t.unit, k->smem_bytes, k->problem.arch, room);
-}
-
-const qp_kernel_op qp_op_encode_shapes = {
-    .op = QP_OP_ENCODE,
-    .form = "shapes",
-    .help = "group fields that scale vectors, and the nearest codewords, a warp a unit",
-    QP_OP_LIST(tunable, shapes_tunable),
-    QP_OP_LIST(constant, shapes_constant),
-    .values = shapes_values,
-    .check = check_shapes,
-    .size = size_shapes,
-    .hole = {QP_HOLES_OF_ALL},
 };

@@ -78,4 +78,15 @@ out[#out+1] = vector {
     return weights
   end,
 }
+
+-- The same by a number of a row that is long.
+out[#out+1] = vector {
+  name = "scaled4-row", dim = 4, bits = 4, codebook = random_gaussian { entries = 16, dim = 4 },
+  group = { size = 32, scale = { "u2", 1, 3 }, d = { "f16", 2^-6, 4, scope = "row" } },
+  decode = function (code, codebook, g)
+    local v, weights, scale = codebook[code], {}, single(g.d) * single(g.scale)
+    for i = 1, 4 do weights[i] = scale * single(v[i]) end
+    return weights
+  end,
+}
 return out

@@ -90,6 +90,14 @@ Test(encode_kernel, errors_of_fields_of_two_sizes_are_fed_forward_as_by_the_cpu)
            QP_SOURCE_DIR "/tests/kernel/encode_small.lua:sizes2");
 }
 
+/* Within the larger group, and to the next, which is not whole. */
+Test(encode_kernel, errors_of_fields_that_scale_vectors_are_fed_forward_as_by_the_cpu) {
+  check_by("encode-fed --shape 16x64", "sim:sm_90:2",
+           QP_SOURCE_DIR "/tests/kernel/encode_small.lua:scaled4");
+  check_by("encode-fed --shape 16x544", "sim:sm_90:2",
+           QP_SOURCE_DIR "/tests/kernel/encode_small.lua:scaled4-row");
+}
+
 /* A scale that may be negative, a last group of few columns. */
 Test(encode_kernel, errors_of_group_fields_are_fed_forward_as_by_the_cpu) {
   check_by("encode-fed --shape 16x160", "sim:sm_90:2",

@@ -166,6 +166,10 @@ Test(quantize_device, errors_are_fed_forward_into_sparse_entries_beside_group_fi
   expect_same(own("sparse-fields", true), "\n4096 codes by kernels on sim");
 }
 
+Test(quantize_device, errors_of_fields_that_scale_vectors_are_fed_forward) {
+  expect_same(own("scaled", true), "\n512 codes by kernels on sim");
+}
+
 /* Sums of signs have no kernel: when it is asked for, threads take over. */
 Test(quantize_device, what_has_no_kernel_with_a_hessian_is_encoded_by_threads) {
   expect_same(with_hessians("bcq-2"), "\n0 codes by kernels on sim");

@@ -259,9 +259,18 @@ static void encoders(qp_case_maker *m) {
 }
 
 /* Tell apart what is fed forward, and choose columns for it: trellises, codes alone, in rows or as
-   vectors in several, fields of one size, of several, of rows, whose sums of errors are a group's
-   where rows are long. */
-enum { FED_TRELLIS, FED_CODES, FED_VECTORS, FED_FIELDS, FED_SIZES, FED_ROWS, FED_KINDS };
+   vectors in several, fields of vectors, of scalars in one size, in several, of rows, whose sums of
+   errors are a group's where rows are long. */
+enum {
+  FED_TRELLIS,
+  FED_CODES,
+  FED_VECTORS,
+  FED_SHAPES,
+  FED_FIELDS,
+  FED_SIZES,
+  FED_ROWS,
+  FED_KINDS
+};
 static unsigned fed_kind(const qp_quantizer *q, unsigned *columns) {
   enum { USUAL = 96, LONG = 544 };
   const bool fields = q->kind != QP_TRELLIS && q->fields;
@@ -269,6 +278,7 @@ static unsigned fed_kind(const qp_quantizer *q, unsigned *columns) {
   const bool sizes = fields && qp_nested_unit(q, group) > group;
   const bool rows = fields && qp_nested_unit(q, LONG) >= LONG;
   *columns = rows ? LONG : sizes ? columns_of_fields(q) : USUAL;
+  if (fields && q->dim > 2) return FED_SHAPES;
   if (fields) return rows ? FED_ROWS : sizes ? FED_SIZES : FED_FIELDS;
   if (q->kind == QP_TRELLIS) return FED_TRELLIS;
   return q->dim > 2 && encodes(q) != ENCODES_ROWS ? FED_VECTORS : FED_CODES;
