@@ -25,7 +25,7 @@ static bool has_f16c(void) {
 static qp_simd_level of_cpu(void) {
 #ifdef QP_X86
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") ||
-      !__builtin_cpu_supports("bmi2") || !has_f16c())
+      !__builtin_cpu_supports("bmi") || !__builtin_cpu_supports("bmi2") || !has_f16c())
     return QP_SIMD_PLAIN;
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw"))
     return QP_SIMD_AVX512;

@@ -11,9 +11,9 @@ const char *qp_simd_name(qp_simd_level level);
 
 #if defined __x86_64__ && defined __GNUC__
 #define QP_X86
-#define QP_AVX2          __attribute__((target("avx2,fma,f16c,bmi2,popcnt")))
+#define QP_AVX2          __attribute__((target("avx2,fma,f16c,bmi,bmi2,popcnt")))
 #define QP_AVX2_INLINE   QP_AVX2 __attribute__((always_inline)) static inline
-#define QP_AVX512        __attribute__((target("avx512f,avx512bw,avx2,fma,f16c,bmi2,popcnt")))
+#define QP_AVX512        __attribute__((target("avx512f,avx512bw,avx2,fma,f16c,bmi,bmi2,popcnt")))
 #define QP_AVX512_INLINE QP_AVX512 __attribute__((always_inline)) static inline
 #endif
 

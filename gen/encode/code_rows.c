@@ -84,11 +84,12 @@ typedef struct strips {
   const qp_code_rows_of *of;
   const uint32_t *word; /* in the stead of values, or NULL */
   size_t most;
-  numbering value; /* numbers of the different values [dim] */
-  uint32_t *id;    /* [2^window]: the number of each state's */
-  uint32_t *next;  /* [values]: which comes at the next code of a row, or NONE */
-  uint32_t *pool;  /* [most]: numbers of values */
-  uint32_t *begin; /* [values]: where windows that begin with it do */
+  unsigned longest; /* window */
+  numbering value;  /* numbers of the different values [dim] */
+  uint32_t *id;     /* [2^window]: the number of each state's */
+  uint32_t *next;   /* [values]: which comes at the next code of a row, or NONE */
+  uint32_t *pool;   /* [most]: numbers of values */
+  uint32_t *begin;  /* [values]: where windows that begin with it do */
 } strips;
 
 static bool number_values(strips *s) {
@@ -301,10 +302,11 @@ static bool new_offsets(const qp_code_rows_of *of, unsigned span, qp_code_rows *
   return out->offset != NULL;
 }
 
-/* As long windows as there can be.  False: out->pool is NULL, there are too many of them. */
+/* As long windows as there can be, up to s->longest.  False: out->pool is NULL, there are too many
+   of them. */
 static bool find_strips(strips *s, qp_code_rows *out) {
   const qp_code_rows_of *of = s->of;
-  const unsigned most = least_of(fan_of(of), QP_CODE_ROWS_CHUNK),
+  const unsigned most = least_of(fan_of(of), s->longest),
                  least = least_of(most, QP_CODE_ROWS_LANES);
   size_t used = 0;
   if (!number_values(s)) return false;
@@ -325,7 +327,10 @@ static bool find_strips(strips *s, qp_code_rows *out) {
 
 static qp_status make_strips(qp_code_rows *out, const qp_code_rows_of *of, const uint32_t *word,
                              size_t most, qp_error *err) {
-  strips s = {.of = of, .word = word, .most = most};
+  strips s = {.of = of,
+              .word = word,
+              .most = most,
+              .longest = word ? QP_CODE_ROWS_LANES : QP_CODE_ROWS_CHUNK};
   *out = (qp_code_rows){0};
   s.id = calloc((size_t)1 << of->window, sizeof *s.id);
   s.next = malloc(sizeof *s.next * most);

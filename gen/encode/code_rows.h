@@ -50,8 +50,8 @@ typedef struct qp_code_rows_of {
    */
 qp_status qp_code_rows_make_strips(qp_code_rows *out, const qp_code_rows_of *of, size_t most,
                                    qp_error *err);
-/* Do the same of words, [2^window][dim], of which it is enough to know which are equal: makes
-   out->number and out->state. */
+/* Do the same of words, [2^window][dim], of which it is enough to know which are equal, with
+   windows of up to QP_CODE_ROWS_LANES codes: makes out->number and out->state. */
 qp_status qp_code_rows_make_numbers(qp_code_rows *out, const qp_code_rows_of *of,
                                     const uint32_t *word, size_t most, qp_error *err);
 /* Make a table of all rows.  QP_E_NOMEM. */

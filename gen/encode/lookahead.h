@@ -16,15 +16,17 @@
 ** next step adds to them at least.  The groups that one row leads to lie apart, but rows of them,
 ** in order of their codes, are again windows of a few strips, so that these least squares stand
 ** side by side for all codes of a row.  Kinds of groups: those of one kind are followed by the same
-** windows of squares.
+** windows of squares.  Where there would be very many, windows are taken to begin at multiples of a
+** few squares and to have that many more: what is not above the least square serves as well.
 */
 typedef struct qp_lookahead {
   unsigned span;    /* codes of a window of squares: a power of two */
   unsigned windows; /* windows of squares behind a group */
+  unsigned coarse;  /* they begin at multiples of 2^coarse */
   unsigned kinds;
   unsigned size;    /* numbers of the pool; 0: there is no looking ahead */
   unsigned blocks;  /* of up to 16 codes in a row */
-  uint16_t *begin;  /* [kinds][windows]: where they begin among the squares */
+  uint16_t *begin;  /* [kinds][windows]: where they begin, in 2^coarse squares */
   uint16_t *pool;   /* [size]: kinds; of one window, where it begins */
   uint16_t *offset; /* [rows][blocks], into the pool */
 } qp_lookahead;
@@ -32,7 +34,8 @@ typedef struct qp_lookahead {
 /* Memory of a thread for one: squares of a step, and what follows from them. */
 typedef struct qp_outlook {
   uint16_t *square; /* [rows.size + slack]: of the step; 65535 behind them */
-  uint16_t *window; /* [rows.size + slack]: the least of the window that begins at each */
+  uint16_t *window; /* [rows.size + slack]: the least of the window that begins at each multiple of
+                       2^coarse */
   uint16_t *kind;   /* [kinds]: of several windows */
   uint16_t *behind; /* [size + slack]: numbers of the pool */
   bool wide;        /* by vectors of AVX2 */
@@ -40,8 +43,8 @@ typedef struct qp_outlook {
 
 /*
 ** Make one for rows of a trellis with these sizes, of->window and of->step; it is empty where the
-** rows are no strips that 16 bits point into, or where more than 'most' numbers would have to be
-** looked up at each step.
+** rows are no strips that 16 bits point into, or where more than 'most' numbers, or than caches
+** keep, would have to be looked up at each step.
 ** QP_E_NOMEM.
 */
 qp_status qp_lookahead_make(qp_lookahead *out, const qp_code_rows *rows, const qp_code_rows_of *of,

@@ -17,7 +17,7 @@ enum {
   MOST_BYTES = 128 << 20, /* of the ring, for more positions than */
   LEAST_KEPT = 160,
   MOST_KEPT = 1024,
-  SAMPLED_ROWS = 128, /* of a position, which say where the limit is */
+  SAMPLED = 4096, /* sums of a position, of whole rows, which say where the limit is */
   FIRST_REACH = 256,
   AHEAD_SHARE = 4 /* of the paths, where they are but looked ahead at */
 };
@@ -25,18 +25,19 @@ enum {
 struct qp_survivors {
   qp_trellis_push push;
   qp_meet meet;
-  unsigned kept;       /* positions in the ring, but one */
-  size_t room;         /* survivors of a position */
-  uint32_t *path;      /* [kept + 1][room]: j << 16 | sum */
-  uint32_t *begin;     /* [kept + 1][rows + 1] */
-  uint16_t *square;    /* [rows.size] */
-  qp_outlook outlook;  /* the position behind */
-  unsigned foreseen;   /* for which position outlook.square is, plus one; 0: none */
-  uint16_t *sample;    /* [rows that are sampled][fan filled up] */
-  uint32_t *found;     /* [fan][stride_of] */
-  uint32_t *count;     /* [fan] */
-  uint32_t *ends;      /* [rows, or fan]: of qp_meeting */
-  uint64_t *may, *all; /* codes that may come at a position, and all */
+  unsigned kept;      /* positions in the ring, but one */
+  size_t room;        /* survivors of a position */
+  uint32_t *path;     /* [kept + 1][room]: j << 16 | sum */
+  uint32_t *begin;    /* [kept + 1][rows + 1] */
+  uint16_t *square;   /* [rows.size] */
+  unsigned squared;   /* for which position it is, plus one; 0: none */
+  qp_outlook outlook; /* the position behind */
+  unsigned foreseen;  /* for which position outlook.square is, plus one; 0: none */
+  uint16_t *sample;   /* [rows that are sampled][fan filled up] */
+  uint32_t *found;    /* [fan][stride_of] */
+  uint32_t *next;     /* [fan], and */
+  uint32_t *ends;     /* [rows, or fan]: of qp_meeting */
+  uint64_t *may;      /* codes that may come at a position */
   /* on the way back: groups, each once; of each survivor at the end the number of that which it
      comes from; when each of the ring was met, and as which number */
   uint32_t *alive, *renumber, *kin, *seen, *number;
@@ -53,7 +54,7 @@ static unsigned words_of(const qp_trellis *t) { return t->fan < 64 ? 1 : t->fan 
 static unsigned least_of(unsigned a, unsigned b) { return a < b ? a : b; }
 
 static unsigned rows_apart(const qp_trellis *t) {
-  return rows_of(t) > SAMPLED_ROWS ? rows_of(t) / SAMPLED_ROWS : 1;
+  return t->groups > SAMPLED ? t->groups / SAMPLED : 1;
 }
 
 /* Room for what is found of one code: a little more than the rows, or all codes' would share cache
@@ -100,17 +101,15 @@ qp_status qp_survivors_new(const qp_trellis *t, qp_survivors **out, qp_error *er
   s->square = qp_outlook_squares(&t->rows);
   s->sample = aligned(sizeof *s->sample * (rows_of(t) / rows_apart(t)) * qp_push_stride(t));
   s->found = large(sizeof *s->found * t->fan * stride_of(t));
-  s->count = malloc(sizeof *s->count * t->fan);
+  s->next = malloc(sizeof *s->next * t->fan);
   s->ends = malloc(sizeof *s->ends * (rows_of(t) > t->fan ? rows_of(t) : t->fan));
   s->may = malloc(sizeof *s->may * words_of(t));
-  s->all = malloc(sizeof *s->all * words_of(t));
   const bool foresees = qp_outlook_new(&s->outlook, &t->rows, &t->ahead);
-  if (!new_ring(t, s) || !s->square || !s->sample || !s->found || !s->count || !s->ends ||
-      !s->may || !s->all || !foresees) {
+  if (!new_ring(t, s) || !s->square || !s->sample || !s->found || !s->next || !s->ends || !s->may ||
+      !foresees) {
     qp_survivors_free(s);
     return qp_fail(err, QP_E_NOMEM, "no memory to search a trellis of 2^%u states", t->window);
   }
-  memset(s->all, 0xff, sizeof *s->all * words_of(t));
   return QP_OK;
 }
 
@@ -123,9 +122,8 @@ void qp_survivors_free(qp_survivors *s) {
   qp_outlook_free(&s->outlook);
   free(s->sample);
   free(s->found);
-  free(s->count);
+  free(s->next);
   free(s->may);
-  free(s->all);
   free(s->alive);
   free(s->renumber);
   free(s->kin);
@@ -154,6 +152,15 @@ static bool may_begin(const qp_trellis *t, uint32_t g) {
   return (g * UINT32_C(0x9e3779b1) >> 16) % apart == 0;
 }
 
+/* The given group alone. */
+static uint32_t begin_at(const progress *p, uint32_t start, uint32_t *begin, uint32_t *path) {
+  const uint32_t row = start >> p->t->step;
+  memset(begin, 0, sizeof *begin * (row + 1));
+  for (uint32_t after = row + 1; after < rows_of(p->t); after++) begin[after] = 1;
+  path[0] = (start & (p->t->fan - 1)) << 16;
+  return 1;
+}
+
 void qp_survivors_begin(progress *p) {
   const qp_trellis *t = p->t;
   const uint32_t start = p->run->start;
@@ -161,13 +168,13 @@ void qp_survivors_begin(progress *p) {
   p->base = 0;
   p->reach = FIRST_REACH;
   uint32_t *begin = begins_at(p, 0), *path = paths_at(p->s, 0), count = 0;
-  for (uint32_t g = 0; g < t->groups; g++) {
+  for (uint32_t g = 0; start == QP_ANY_GROUP && g < t->groups; g++) {
     if (g % t->fan == 0) begin[g / t->fan] = count;
-    if ((start == QP_ANY_GROUP ? may_begin(t, g) : g == start) && count < p->s->room)
-      path[count++] = (g % t->fan) << 16;
+    if (may_begin(t, g) && count < p->s->room) path[count++] = (g % t->fan) << 16;
   }
+  if (start != QP_ANY_GROUP) count = begin_at(p, start, begin, path);
   begin[rows_of(t)] = count;
-  p->s->foreseen = 0;
+  p->s->squared = p->s->foreseen = 0;
 }
 
 static void set_x(const qp_trellis *t, const qp_survivors_run *run, unsigned at,
@@ -195,6 +202,22 @@ unsigned qp_survivors_square(const qp_trellis *t, const qp_survivors_run *run, u
   int16_t x[QP_TRELLIS_DIM];
   set_x(t, run, at, x);
   return square_behind(t, x, group, code);
+}
+
+/* Compute the squares of the position that comes next, if there are not yet any: or take those that
+   were foreseen. */
+static void set_squares(const progress *p, const int16_t *x) {
+  qp_survivors *s = p->s;
+  if (!p->t->rows.pool || s->squared == p->at + 1) return;
+  s->squared = p->at + 1;
+  if (s->foreseen != p->at + 1) {
+    s->push.squares(p->t, x, s->square);
+    return;
+  }
+  uint16_t *now = s->outlook.square;
+  s->outlook.square = s->square;
+  s->square = now;
+  s->foreseen = 0;
 }
 
 /* ---- The way back ---- */
@@ -305,10 +328,10 @@ static unsigned parted_bits(const progress *p) {
   return parted ? bits % p->t->step : 0;
 }
 
-/* Codes whose newest 'bits' are the oldest of the group at the end. */
+/* Codes whose newest 'bits' are the oldest of the group at the end; NULL: all. */
 static const uint64_t *codes_that_end(const progress *p, unsigned bits) {
   const qp_trellis *t = p->t;
-  if (!bits) return p->s->all;
+  if (!bits) return NULL;
   memset(p->s->may, 0, sizeof *p->s->may * words_of(t));
   for (uint32_t code = 0; code < t->fan; code++)
     if (code >> (t->step - bits) == (p->run->end & ((1u << bits) - 1)))
@@ -332,19 +355,6 @@ static unsigned bisect(const qp_survivors *s, unsigned n, const uint16_t *sums, 
       high = middle;
   }
   return high;
-}
-
-/* Compute the squares of the position that comes next, or take those that were foreseen. */
-static void set_squares(const progress *p, const int16_t *x) {
-  qp_survivors *s = p->s;
-  if (!p->t->rows.pool) return;
-  if (s->foreseen != p->at + 1) {
-    s->push.squares(p->t, x, s->square);
-    return;
-  }
-  uint16_t *now = s->outlook.square;
-  s->outlook.square = s->square;
-  s->square = now;
 }
 
 /* What the position behind the next one adds at least, or NULL. */
@@ -396,36 +406,38 @@ static void set_begins(const qp_trellis *t, const qp_meeting *m, unsigned code, 
   const unsigned blocks = rows_of(t) / t->fan, joined = t->fan / rows_of(t);
   if (!blocks && code % joined == 0) begin[code / joined] = base;
   for (unsigned b = 0; b < blocks; b++)
-    begin[code * blocks + b] = base + (b ? m->ends[(size_t)(b - 1) * t->fan + code] : 0);
+    begin[code * blocks + b] =
+        base + (b ? m->ends[(size_t)(b - 1) * t->fan + code] - code * (uint32_t)m->stride : 0);
 }
 
 /* What was found to the ring, in order of groups, less the lowest sum. */
 static void take_found(progress *p, const qp_meeting *m) {
   const qp_trellis *t = p->t;
   uint32_t *begin = begins_at(p, p->at + 1), *path = paths_at(p->s, p->at + 1), base = 0;
-  const size_t room = stride_of(t);
+  const uint32_t lowest = m->lowest;
   for (unsigned code = 0; code < t->fan; code++) {
-    const uint32_t *from = m->found + code * room, count = m->count[code];
+    const uint32_t *from = m->found + code * m->stride;
+    const uint32_t count = m->next[code] - code * (uint32_t)m->stride;
     set_begins(t, m, code, base, begin);
-    for (uint32_t i = 0; i < count; i++) path[base + i] = from[i] - m->lowest;
+    for (uint32_t i = 0; i < count; i++) path[base + i] = from[i] - lowest;
     base += count;
   }
   begin[rows_of(t)] = base;
-  p->base += m->lowest;
+  p->base += lowest;
 }
 
 /* Where all sums are beyond their bits, the least code that may come is as good as any. */
 static void go_blind(const qp_trellis *t, qp_meeting *m) {
   unsigned code = 0;
-  while (!(m->may[code / 64] >> code % 64 & 1)) code++;
+  while (m->may && !(m->may[code / 64] >> code % 64 & 1)) code++;
   m->lowest = 0;
   for (uint32_t row = 0; row < rows_of(t); row++) {
     if (m->used < m->room && m->begin[row] < m->begin[row + 1]) {
       const uint32_t group = code << row_bits(t) | row;
-      m->found[code * stride_of(t) + m->count[code]++] = (group & (t->fan - 1)) << 16;
+      m->found[m->next[code]++] = (group & (t->fan - 1)) << 16;
       m->used++;
     }
-    if ((row + 1) % t->fan == 0) m->ends[row + 1 - t->fan + code] = m->count[code];
+    if ((row + 1) % t->fan == 0) m->ends[row + 1 - t->fan + code] = m->next[code];
   }
 }
 
@@ -433,7 +445,7 @@ static void go_blind(const qp_trellis *t, qp_meeting *m) {
 static void find_behind(const progress *p, qp_meeting *m) {
   const qp_trellis *t = p->t;
   for (;;) {
-    memset(m->count, 0, sizeof *m->count * t->fan);
+    for (unsigned code = 0; code < t->fan; code++) m->next[code] = code * (uint32_t)m->stride;
     m->used = 0;
     const bool fits = p->s->meet.run(t, m);
     const unsigned floor = m->behind ? m->floor : m->lowest;
@@ -458,7 +470,7 @@ void qp_survivors_advance(progress *p) {
                   .path = paths_at(s, p->at),
                   .may = codes_that_end(p, parted),
                   .found = s->found,
-                  .count = s->count,
+                  .next = s->next,
                   .ends = s->ends,
                   .stride = stride_of(t),
                   .room = s->room};
@@ -477,6 +489,15 @@ uint32_t qp_survivors_best(const progress *p) {
   return row << p->t->step | paths_at(p->s, p->at)[number] >> 16;
 }
 
+/* What the first of some given codes adds behind a group: as squares say that are known. */
+static unsigned first_square(const progress *p, const int16_t *x, uint32_t group, uint32_t code) {
+  const qp_code_rows *r = &p->t->rows;
+  if (!r->pool) return square_behind(p->t, x, group, code);
+  const size_t at = (size_t)group * r->windows + code / r->span;
+  const unsigned v = p->s->square[(r->near ? r->near[at] : r->offset[at]) + code % r->span];
+  return v < QP_NO_PATH ? v : square_behind(p->t, x, group, code);
+}
+
 bool qp_survivors_cheapest(const progress *p, const uint32_t *code, unsigned count, uint64_t *least,
                            uint32_t *group) {
   const qp_trellis *t = p->t;
@@ -484,13 +505,14 @@ bool qp_survivors_cheapest(const progress *p, const uint32_t *code, unsigned cou
   int16_t x[QP_BEAM_WINDOW][QP_TRELLIS_DIM];
   bool found = false;
   for (unsigned i = 0; i < count; i++) set_x(t, p->run, p->at + i, x[i]);
+  if (count) set_squares(p, x[0]);
   for (uint32_t row = 0; row < rows_of(t); row++)
     for (uint32_t k = begin[row]; k < begin[row + 1]; k++) {
       const uint32_t from = row << t->step | path[k] >> 16;
       uint32_t g = from;
       uint64_t sum = path[k] & QP_NO_PATH;
       for (unsigned i = 0; i < count && sum < *least; i++) {
-        sum += square_behind(t, x[i], g, code[i]);
+        sum += i ? square_behind(t, x[i], g, code[i]) : first_square(p, x[0], g, code[0]);
         g = (code[i] << (t->window - t->step) | g) >> t->step;
       }
       if (sum >= *least) continue;

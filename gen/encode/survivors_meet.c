@@ -9,29 +9,67 @@
 
 enum { LANES = QP_CODE_ROWS_LANES };
 
+/* Taken into functions for an instruction set, where it uses that. */
+#ifdef __GNUC__
+#define FORCED_INLINE __attribute__((always_inline)) static inline
+#else
+#define FORCED_INLINE static inline
+#endif
+
 static inline unsigned least_of(unsigned a, unsigned b) { return a < b ? a : b; }
 
-/* Add those of a window's codes that are marked, and may come, to what is found. */
-static inline bool keep(const qp_trellis *t, qp_meeting *m, uint32_t row, unsigned window,
-                        uint64_t found, const uint16_t *sum) {
-  const unsigned first = window * t->rows.span, row_bits = t->window - 2 * t->step;
-  const uint32_t mask = t->fan - 1, from = first << row_bits | row;
-  const size_t stride = m->stride;
-  uint32_t *count = m->count + first, *to = m->found + first * stride;
-  found &= m->may[first / 64] >> first % 64;
-  m->used += (unsigned)__builtin_popcountll(found);
-  if (m->used > m->room) return false;
-  for (; found; found &= found - 1) {
-    const unsigned lane = (unsigned)__builtin_ctzll(found);
-    to[lane * stride + count[lane]++] = ((from | lane << row_bits) & mask) << 16 | sum[lane];
-  }
-  return true;
+/* Windows of rows that meet before any of their codes is dealt, so that what is found in one, which
+   no branch foresees, does not hold up the next. */
+enum { BATCH = 32, CHUNK = QP_CODE_ROWS_CHUNK, TOGETHER = 4 };
+
+typedef struct batch {
+  unsigned count;                        /* of codes that are found, */
+  uint16_t at[BATCH * CHUNK + TOGETHER]; /* [count]: window of the batch * CHUNK + code of it */
+  uint16_t sum[BATCH][CHUNK];
+} batch;
+
+/* Codes of a window that may come. */
+FORCED_INLINE uint64_t may_come(const uint64_t *may, unsigned first) {
+  return may ? may[first / 64] >> first % 64 : ~UINT64_C(0);
 }
 
-/* Note how many there are behind a block of rows. */
-static inline void end_row(const qp_trellis *t, qp_meeting *m, uint32_t row) {
-  if (((row + 1) & (t->fan - 1)) == 0)
-    memcpy(m->ends + (row + 1 - t->fan), m->count, sizeof *m->count * t->fan);
+/* Bring what is listed of a batch of windows from 'first' on, all of one block, to the lists by
+   code; note where these end behind the block, if it does. */
+FORCED_INLINE void deal(const qp_trellis *t, qp_meeting *m, uint32_t first, uint32_t count,
+                        const batch *b) {
+  const unsigned row_bits = t->window - 2 * t->step, windows = t->rows.windows, n = b->count;
+  const uint32_t mask = t->fan - 1, rows = (first + count) / windows;
+  uint32_t *next = m->next, *found = m->found;
+  const uint16_t *sum = b->sum[0];
+  if (windows == 1 && row_bits >= t->step)
+    for (unsigned i = 0; i < n; i++) {
+      const unsigned at = b->at[i];
+      found[next[at % CHUNK]++] = ((first + at / CHUNK) & mask) << 16 | sum[at];
+    }
+  else
+    for (unsigned i = 0; i < n; i++) {
+      const unsigned at = b->at[i], window = first + at / CHUNK;
+      const unsigned code = window % windows * t->rows.span + at % CHUNK;
+      const uint32_t group = code << row_bits | window / windows;
+      found[next[code]++] = (group & mask) << 16 | sum[at];
+    }
+  if ((first + count) % windows == 0 && (rows & mask) == 0)
+    memcpy(m->ends + (rows - t->fan), next, sizeof *next * t->fan);
+}
+
+/* Do so with the first windows that there is room for, with none if there was too little before.
+   Returns whether there was for all. */
+FORCED_INLINE bool keep(const qp_trellis *t, qp_meeting *m, uint32_t first, uint32_t count,
+                        bool room, batch *b) {
+  if (!room) b->count = 0;
+  while (m->used + b->count > m->room) {
+    const unsigned window = b->at[b->count - 1] / CHUNK;
+    while (b->count && b->at[b->count - 1] / CHUNK == window) b->count--;
+    room = false;
+  }
+  m->used += b->count;
+  deal(t, m, first, count, b);
+  return room;
 }
 
 /* What the next position adds at least, from a code of a row on, of up to 16 codes. */
@@ -70,24 +108,30 @@ static unsigned judged(const qp_trellis *t, const qp_meeting *m, uint32_t row, u
   return least_of(sum + more, QP_NO_PATH);
 }
 
+/* One window, as a batch. */
+static void meet_plain(const qp_trellis *t, qp_meeting *m, uint32_t row, unsigned window,
+                       batch *b) {
+  const unsigned span = t->rows.span, first = window * span;
+  const uint64_t may = may_come(m->may, first);
+  b->count = 0;
+  if (m->begin[row] == m->begin[row + 1]) return;
+  window_plain(t, m, row, window, b->sum[0]);
+  for (unsigned lane = 0; lane < span; lane++) {
+    const unsigned sum = b->sum[0][lane];
+    m->lowest = least_of(m->lowest, sum);
+    if (may >> lane & 1 && judged(t, m, row, first + lane, sum) < m->limit)
+      b->at[b->count++] = (uint16_t)lane;
+  }
+}
+
 static bool run_plain(const qp_trellis *t, qp_meeting *m) {
-  const unsigned span = t->rows.span;
-  m->lowest = QP_NO_PATH;
-  uint16_t sum[QP_CODE_ROWS_CHUNK];
+  const uint32_t windows = t->rows.windows, all = t->groups / t->fan * windows;
+  batch b;
   bool room = true;
-  const uint32_t rows = t->groups / t->fan;
-  for (uint32_t row = 0; row < rows; row++) {
-    const bool any = m->begin[row] < m->begin[row + 1];
-    for (unsigned window = 0; any && room && window < t->rows.windows; window++) {
-      uint64_t found = 0;
-      window_plain(t, m, row, window, sum);
-      for (unsigned lane = 0; lane < span; lane++) {
-        m->lowest = least_of(m->lowest, sum[lane]);
-        found |= (uint64_t)(judged(t, m, row, window * span + lane, sum[lane]) < m->limit) << lane;
-      }
-      room = keep(t, m, row, window, found, sum);
-    }
-    end_row(t, m, row);
+  m->lowest = QP_NO_PATH;
+  for (uint32_t i = 0; i < all; i++) {
+    meet_plain(t, m, i / windows, i % windows, &b);
+    room = keep(t, m, i, 1, room, &b);
   }
   return room;
 }
@@ -112,170 +156,160 @@ typedef struct form {
   bool clips;
 } form;
 
-#define NAME(function) function##_avx2
-#define INLINE         QP_AVX2_INLINE
-#define MM(operation)  _mm256_##operation
-#define VECTOR         __m256i
-#include "gen/encode/square_wide.h"
+/* ---- AVX2 ---- */
+
+/* A bit for each of 16 sums that is below the limit's. */
+QP_AVX2_INLINE unsigned below(__m256i sum, __m256i limit) {
+  const __m256i ones = _mm256_cmpeq_epi16(limit, limit);
+  const __m256i high = _mm256_cmpeq_epi16(_mm256_max_epu16(sum, limit), sum);
+  const __m256i low = _mm256_andnot_si256(high, ones);
+  const __m128i bytes =
+      _mm_packs_epi16(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
+  return (unsigned)_mm_movemask_epi8(bytes);
+}
 
 QP_AVX2_INLINE __m256i load(const void *from) { return _mm256_loadu_si256(from); }
 
-/* How a window is read: vectors of it; from a pool of squares, at places of 16 bits or 32, or from
-   a table. */
-typedef struct shape {
-  unsigned vectors;
-  bool table, near;
-  form f;
-} shape;
-
-QP_AVX2_INLINE void window_avx2(const qp_trellis *t, shape s, const qp_meeting *m, uint32_t row,
-                                unsigned window, const __m256i *x, __m256i *least) {
-  const size_t windows = t->rows.windows, first = ((size_t)row << t->step) * windows + window;
-  QP_UNROLL for (unsigned i = 0; i < s.vectors; i++) least[i] = _mm256_set1_epi16(-1);
-  for (uint32_t k = m->begin[row]; k < m->begin[row + 1]; k++) {
-    const size_t at = first + (m->path[k] >> 16) * windows;
-    const __m256i before = _mm256_set1_epi16((short)(m->path[k] & QP_NO_PATH));
-    __m256i v[QP_TRELLIS_DIM] = {{0}};
-    if (s.table) {
-      const int16_t *values = t->rows.table + at * s.f.dim * LANES;
-      QP_UNROLL for (unsigned e = 0; e < s.f.dim; e++) v[e] = load(values + e * LANES);
-      least[0] = _mm256_min_epu16(least[0], add_avx2(s.f, x, v, before));
-      continue;
+/* List codes of window i of a batch: by fours, somewhat more than there are, so that no branch has
+   to foresee how many. */
+QP_AVX2_INLINE void list(batch *b, unsigned i, uint64_t found) {
+  const unsigned n = (unsigned)__builtin_popcountll(found);
+  uint16_t *at = b->at + b->count;
+  for (unsigned k = 0; k < n; k += TOGETHER) QP_UNROLL for (unsigned l = 0; l < TOGETHER; l++) {
+      at[k + l] = (uint16_t)(i * CHUNK + (unsigned)_tzcnt_u64(found));
+      found &= found - 1;
     }
-    const uint16_t *square = m->square + (s.near ? t->rows.near[at] : t->rows.offset[at]);
-    QP_UNROLL for (unsigned i = 0; i < s.vectors; i++) least[i] =
-        _mm256_min_epu16(least[i], _mm256_adds_epu16(load(square + i * LANES), before));
-  }
+  b->count += n;
 }
 
-/* What is compared with the limit, in the stead of the sums of a window. */
-QP_AVX2_INLINE void judge_avx2(const qp_trellis *t, shape s, const qp_meeting *m, uint32_t row,
-                               unsigned window, __m256i *sum) {
-  QP_UNROLL for (unsigned i = 0; i < s.vectors; i++) sum[i] =
-      _mm256_adds_epu16(sum[i], load(behind_row(t, m, row, (window * s.vectors + i) * LANES)));
-}
-
-/* A bit for each sum that is below the limit: 'most' is one less. */
-QP_AVX2_INLINE uint64_t below_avx2(shape s, const __m256i *sum, __m256i most) {
-  const __m256i zero = _mm256_setzero_si256();
-  uint64_t found = 0;
-  QP_UNROLL for (unsigned i = 0; i < s.vectors; i++) {
-    const __m256i low = _mm256_cmpeq_epi16(_mm256_subs_epu16(sum[i], most), zero);
-    const __m128i bytes =
-        _mm_packs_epi16(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
-    found |= (uint64_t)(unsigned)_mm_movemask_epi8(bytes) << i * LANES;
-  }
-  return found;
-}
-
-QP_AVX2_INLINE void set_targets(shape s, const qp_meeting *m, __m256i *x) {
-  for (unsigned e = 0; s.table && e < s.f.dim; e++) x[e] = _mm256_set1_epi16(m->x[e]);
-}
-
-/* Windows of rows that meet before any of their codes is kept, so that what is found in one, which
-   no branch foresees, does not hold up the next. */
-enum { BATCH = 32 };
-
-typedef struct batch {
-  uint64_t found[BATCH];
-  uint16_t sum[BATCH][QP_CODE_ROWS_CHUNK];
-} batch;
-
-/* Windows [first, first + count), counted over all rows; returns the least sums. */
-QP_AVX2_INLINE __m256i meet_avx2(const qp_trellis *t, shape s, const qp_meeting *m, uint32_t first,
-                                 uint32_t count, const __m256i *x, __m256i lowest, batch *b) {
-  const __m256i most = _mm256_set1_epi16((short)(m->limit - 1));
-  const unsigned windows = t->rows.windows;
-  uint32_t row = first / windows;
-  unsigned window = first % windows;
-  for (uint32_t i = 0; i < count; i++) {
-    __m256i least[4] = {{0}};
-    b->found[i] = 0;
-    if (m->begin[row] < m->begin[row + 1]) {
-      window_avx2(t, s, m, row, window, x, least);
-      QP_UNROLL for (unsigned k = 0; k < s.vectors; k++) {
-        lowest = _mm256_min_epu16(lowest, least[k]);
-        _mm256_storeu_si256((__m256i *)(void *)(b->sum[i] + k * LANES), least[k]);
-      }
-      if (m->behind) judge_avx2(t, s, m, row, window, least);
-      b->found[i] = below_avx2(s, least, most);
-    }
-    if (++window == windows) window = 0, row++;
-  }
-  return lowest;
-}
-
-QP_AVX2_INLINE bool rows_avx2(const qp_trellis *t, shape s, qp_meeting *m) {
-  const uint32_t windows = t->rows.windows, all = t->groups / t->fan * windows;
-  __m256i x[QP_TRELLIS_DIM] = {{0}}, lowest = _mm256_set1_epi16(-1);
-  batch b;
-  bool room = true;
-  set_targets(s, m, x);
-  for (uint32_t first = 0; first < all; first += BATCH) {
-    const uint32_t count = least_of(BATCH, all - first);
-    if (room) lowest = meet_avx2(t, s, m, first, count, x, lowest, &b);
-    uint32_t row = first / windows, window = first % windows;
-    for (uint32_t i = 0; i < count; i++) {
-      room = room && keep(t, m, row, window, b.found[i], b.sum[i]);
-      if (++window < windows) continue;
-      end_row(t, m, row++);
-      window = 0;
-    }
-  }
-  m->lowest = qp_lowest_of(lowest);
-  return room;
-}
-
-QP_AVX2_INLINE unsigned one_row_avx2(const qp_trellis *t, shape s, const qp_meeting *m,
-                                     uint32_t row, uint16_t *sum) {
-  __m256i x[QP_TRELLIS_DIM] = {{0}}, lowest = _mm256_set1_epi16(-1);
-  set_targets(s, m, x);
-  for (unsigned window = 0; window < t->rows.windows; window++) {
-    __m256i least[4] = {{0}};
-    window_avx2(t, s, m, row, window, x, least);
-    if (m->behind) judge_avx2(t, s, m, row, window, least);
-    QP_UNROLL for (unsigned i = 0; i < s.vectors; i++) {
-      lowest = _mm256_min_epu16(lowest, least[i]);
-      _mm256_storeu_si256((__m256i *)(void *)(sum + (size_t)window * t->rows.span + i * LANES),
-                          least[i]);
-    }
-  }
-  return qp_lowest_of(lowest);
-}
+#define NAME(function)   function##_avx2
+#define INLINE           QP_AVX2_INLINE
+#define MM(operation)    _mm256_##operation
+#define VECTOR           __m256i
+#define WIDTH            16u
+#define LOAD_ANY(from)   load(from)
+#define STORE_ANY(to, v) _mm256_storeu_si256((__m256i *)(void *)(to), v)
+#define JOIN(low, high)  load(low)
+#define BELOW(v, limit)  below(v, limit)
+#include "gen/encode/survivors_meet_wide.h"
 
 /* Call a function of shapes with this trellis's. */
 #define FOR_SHAPE(call)                                                                            \
   do {                                                                                             \
     const form any = {t->dim, t->metric.doublings, true}, two = {2, any.doublings, true};          \
-    if (!m->square && t->dim == 2) return call((shape){1, true, false, two});                      \
-    if (!m->square) return call((shape){1, true, false, any});                                     \
-    if (t->rows.near && t->rows.span == 4 * LANES) return call((shape){4, false, true, any});      \
+    const bool near = t->rows.near != NULL;                                                        \
+    if (!m->square && t->dim == 2) return call((shape_avx2){1, true, false, two});                 \
+    if (!m->square) return call((shape_avx2){1, true, false, any});                                \
     switch (t->rows.span / LANES) {                                                                \
-    case 4: return call((shape){4, false, false, any});                                            \
-    case 2: return call((shape){2, false, false, any});                                            \
-    default: return call((shape){1, false, false, any});                                           \
+    case 4:                                                                                        \
+      return near ? call((shape_avx2){4, false, true, any})                                        \
+                  : call((shape_avx2){4, false, false, any});                                      \
+    case 2:                                                                                        \
+      return near ? call((shape_avx2){2, false, true, any})                                        \
+                  : call((shape_avx2){2, false, false, any});                                      \
+    default: return call((shape_avx2){1, false, false, any});                                      \
     }                                                                                              \
   } while (0)
 
-QP_AVX2 static bool run_avx2(const qp_trellis *t, qp_meeting *m) {
-  if (t->rows.span < LANES || !m->limit) return run_plain(t, m);
-#define RUN(...) rows_avx2(t, __VA_ARGS__, m)
+QP_AVX2_INLINE bool strips_avx2(const qp_trellis *t, qp_meeting *m, __m256i *lowest) {
+#define RUN(...) rows_avx2(t, __VA_ARGS__, m, lowest)
   FOR_SHAPE(RUN);
 #undef RUN
+}
+
+QP_AVX2_INLINE __m256i one_avx2(const qp_trellis *t, const qp_meeting *m, uint32_t row,
+                                uint16_t *sum) {
+#define ROW(...) one_row_avx2(t, __VA_ARGS__, m, row, sum)
+  FOR_SHAPE(ROW);
+#undef ROW
+}
+
+QP_AVX2 static bool run_avx2(const qp_trellis *t, qp_meeting *m) {
+  if (t->rows.span < LANES || !m->limit) return run_plain(t, m);
+  __m256i lowest;
+  const bool room = strips_avx2(t, m, &lowest);
+  m->lowest = qp_lowest_of(lowest);
+  return room;
 }
 
 QP_AVX2 static unsigned row_avx2(const qp_trellis *t, const qp_meeting *m, uint32_t row,
                                  uint16_t *sum) {
   if (t->rows.span < LANES) return row_plain(t, m, row, sum);
-#define ROW(...) one_row_avx2(t, __VA_ARGS__, m, row, sum)
-  FOR_SHAPE(ROW);
+  return qp_lowest_of(one_avx2(t, m, row, sum));
+}
+
+/* ---- AVX-512: windows of 32 codes at least ---- */
+
+QP_AVX512_INLINE __m512i join(const void *low, const void *high) {
+  return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256(low)),
+                            _mm256_loadu_si256(high), 1);
+}
+
+QP_AVX512_INLINE unsigned lowest_avx512(__m512i v) {
+  return qp_lowest_of(_mm256_min_epu16(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1)));
+}
+
+#define NAME(function)   function##_avx512
+#define INLINE           QP_AVX512_INLINE
+#define MM(operation)    _mm512_##operation
+#define VECTOR           __m512i
+#define WIDTH            32u
+#define LOAD_ANY(from)   _mm512_loadu_si512(from)
+#define STORE_ANY(to, v) _mm512_storeu_si512(to, v)
+#define JOIN(low, high)  join(low, high)
+#define BELOW(v, limit)  _mm512_cmplt_epu16_mask(v, limit)
+#include "gen/encode/survivors_meet_wide.h"
+
+/* Call a function of shapes with this trellis's. */
+#define FOR_WIDE_SHAPE(call)                                                                       \
+  do {                                                                                             \
+    const form none = {.dim = 0};                                                                  \
+    const bool near = t->rows.near != NULL;                                                        \
+    if (t->rows.span == 2 * WIDTH_AVX512)                                                          \
+      return near ? call((shape_avx512){2, false, true, none})                                     \
+                  : call((shape_avx512){2, false, false, none});                                   \
+    return near ? call((shape_avx512){1, false, true, none})                                       \
+                : call((shape_avx512){1, false, false, none});                                     \
+  } while (0)
+
+enum { WIDTH_AVX512 = 32 };
+
+static bool is_wide(const qp_trellis *t, const qp_meeting *m) {
+  return m->square && t->rows.span >= WIDTH_AVX512;
+}
+
+QP_AVX512_INLINE bool strips_avx512(const qp_trellis *t, qp_meeting *m, __m512i *lowest) {
+#define RUN(...) rows_avx512(t, __VA_ARGS__, m, lowest)
+  FOR_WIDE_SHAPE(RUN);
+#undef RUN
+}
+
+QP_AVX512_INLINE __m512i one_avx512(const qp_trellis *t, const qp_meeting *m, uint32_t row,
+                                    uint16_t *sum) {
+#define ROW(...) one_row_avx512(t, __VA_ARGS__, m, row, sum)
+  FOR_WIDE_SHAPE(ROW);
 #undef ROW
+}
+
+QP_AVX512 static bool run_avx512(const qp_trellis *t, qp_meeting *m) {
+  if (!is_wide(t, m) || !m->limit) return run_avx2(t, m);
+  __m512i lowest;
+  const bool room = strips_avx512(t, m, &lowest);
+  m->lowest = lowest_avx512(lowest);
+  return room;
+}
+
+QP_AVX512 static unsigned row_avx512(const qp_trellis *t, const qp_meeting *m, uint32_t row,
+                                     uint16_t *sum) {
+  if (!is_wide(t, m)) return row_avx2(t, m, row, sum);
+  return lowest_avx512(one_avx512(t, m, row, sum));
 }
 #endif
 
 qp_meet qp_meet_choose(void) {
 #ifdef QP_X86
-  if (qp_simd() >= QP_SIMD_AVX2) return (qp_meet){run_avx2, row_avx2};
+  if (qp_simd() == QP_SIMD_AVX512) return (qp_meet){run_avx512, row_avx512};
+  if (qp_simd() == QP_SIMD_AVX2) return (qp_meet){run_avx2, row_avx2};
 #endif
   return (qp_meet){run_plain, row_plain};
 }

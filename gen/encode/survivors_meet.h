@@ -21,14 +21,14 @@ typedef struct qp_meeting {
   const uint16_t *behind; /* [ahead.size], of what the next position adds; NULL: not known */
   const uint32_t *begin;  /* [groups / fan + 1]: where each row's begin in 'path' */
   const uint32_t *path;   /* j << 16 | sum, in order of the groups */
-  const uint64_t *may;    /* [fan / 64 or 1]: a bit for each code that is looked at */
+  const uint64_t *may;    /* [fan / 64 or 1]: a bit for each code that may come; NULL: all may */
   unsigned limit, floor;  /* at most QP_NO_PATH; what some path is not above */
   uint32_t *found;        /* [fan][stride]: j << 16 | sum of those that follow by each code */
-  uint32_t *count;        /* [fan], of those found, by code */
-  uint32_t *ends;    /* [blocks of rows][fan]: how many there are of a code behind each block */
-  size_t stride;     /* room for what is found of one code, at least one for each row */
-  size_t used, room; /* how many are found, and may be */
-  unsigned lowest;   /* written: the least sum behind all rows that were looked at */
+  uint32_t *next;         /* [fan]: where in 'found' the next one of each code goes */
+  uint32_t *ends;         /* [blocks of rows][fan]: the same behind each block */
+  size_t stride;          /* room for what is found of one code, at least one for each row */
+  size_t used, room;      /* how many are found, and may be */
+  unsigned lowest;        /* written: the least sum behind all rows */
 } qp_meeting;
 
 typedef struct qp_meet {

@@ -13,7 +13,8 @@ enum {
   USUAL_CANDIDATES = 1 << 21, /* states of a step times its choices; twice as many for steps of few
                                  choices, */
   FEW_CHOICES = 4,            /* choices, in bits, that count as few */
-  LOOKING = 7,                /* 7 of 16 of them lose as little where a step is looked ahead */
+  LOOKING = 7,                /* 7 of 16 of them lose as little where a step is looked ahead, */
+  LOOKING_COARSELY = 10,      /* 10 where that is by windows that begin at multiples of a few */
   LOOKING_OF = 16,
   USUAL_LEAST = 1024,    /* paths */
   LEAST_PUSHED = 4,      /* bits of a step that is made forward; one of fewer only if nothing else
@@ -139,7 +140,8 @@ qp_status qp_trellis_make(qp_trellis *t, unsigned window, unsigned step, unsigne
                           const float *values, qp_error *err) {
   const unsigned width = window > QP_TRELLIS_WINDOW ? qp_trellis_usual_width(step) : 0;
   const qp_status status = qp_trellis_make_kept(t, window, step, dim, width, values, err);
-  if (!status && t->ahead.size) qp_trellis_set_width(t, width / LOOKING_OF * LOOKING);
+  if (!status && t->ahead.size)
+    qp_trellis_set_width(t, width / LOOKING_OF * (t->ahead.coarse ? LOOKING_COARSELY : LOOKING));
   return status;
 }
 

@@ -63,36 +63,41 @@ static const kind kinds[] = {
     {12, 5, 2, 1 << 16, true}, {13, 6, 8, 32, true},  {18, 6, 2, 200, true},
     {21, 7, 1, 300, true}};
 
+enum { RUN = 90, DIM = 8, LEVELS = 3 };
+
+/* Runs of one kind and one sort of ends, by each instruction set. */
+static void expect_same(const kind *k, const qp_trellis *t, qp_search *const *s, qp_ends ends,
+                        const float *values, const float *target) {
+  uint32_t code[LEVELS][RUN], start[LEVELS], end = 1234 % t[0].groups, got;
+  for (unsigned n = 0; n < LEVELS; n++) {
+    uint32_t *to = code[n];
+    start[n] = 5;
+    qp_trellis_search(&t[n], s[n], ends, 1, RUN, ends == QP_ENDS_FROM ? 9 : 0, &target, &start[n],
+                      ends == QP_ENDS_BETWEEN ? &end : NULL, &to);
+    cr_expect_eq(start[0], start[n], "window %u, step %u, ends %u", k->window, k->step, ends);
+    cr_expect_arr_eq(code[0], code[n], sizeof code[0], "window %u, step %u, ends %u", k->window,
+                     k->step, ends);
+  }
+  cost_of(&t[0], values, target, RUN, start[0], code[0], &got);
+  if (ends == QP_ENDS_BETWEEN) cr_expect_eq(got, end, "window %u, step %u", k->window, k->step);
+  if (ends == QP_ENDS_TIED) cr_expect_eq(got, start[0], "window %u, step %u", k->window, k->step);
+  if (ends == QP_ENDS_FROM) cr_expect_eq(start[0], 5);
+}
+
 Test(long_search, codes_are_the_same_by_every_instruction_set_whatever_the_ends) {
-  enum { STEPS = 90, DIM = 8 };
   static const qp_ends ends[] = {QP_ENDS_FREE, QP_ENDS_FROM, QP_ENDS_BETWEEN, QP_ENDS_TIED};
-  static float target[STEPS * DIM];
-  qp_sample_gaussian(3, STEPS * DIM, target);
+  static const char *const isa[LEVELS] = {"plain", "avx2", NULL};
+  static float target[RUN * DIM];
+  qp_sample_gaussian(3, RUN * DIM, target);
   for (unsigned i = 80; i < 88; i++)
     target[i] = 1e30F; /* sums are clipped there: all of 8 weights' */
   for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-    const kind *k = &kinds[i];
-    float *values = values_of(k);
-    qp_trellis t[2];
-    qp_search *s[2];
-    make("plain", k, values, &t[0], &s[0]);
-    make(NULL, k, values, &t[1], &s[1]);
-    for (unsigned e = 0; e < 4; e++) {
-      uint32_t code[2][STEPS], start[2] = {5, 5}, end = 1234 % t[0].groups, got;
-      const float *x = target;
-      for (unsigned n = 0; n < 2; n++) {
-        uint32_t *to = code[n];
-        qp_trellis_search(&t[n], s[n], ends[e], 1, STEPS, ends[e] == QP_ENDS_FROM ? 9 : 0, &x,
-                          &start[n], ends[e] == QP_ENDS_BETWEEN ? &end : NULL, &to);
-      }
-      cr_expect_eq(start[0], start[1], "kind %u, ends %u", i, e);
-      cr_expect_arr_eq(code[0], code[1], sizeof code[0], "kind %u, ends %u", i, e);
-      cost_of(&t[0], values, target, STEPS, start[0], code[0], &got);
-      if (ends[e] == QP_ENDS_BETWEEN) cr_expect_eq(got, end, "kind %u", i);
-      if (ends[e] == QP_ENDS_TIED) cr_expect_eq(got, start[0], "kind %u", i);
-      if (ends[e] == QP_ENDS_FROM) cr_expect_eq(start[0], 5);
-    }
-    for (unsigned n = 0; n < 2; n++) {
+    float *values = values_of(&kinds[i]);
+    qp_trellis t[LEVELS];
+    qp_search *s[LEVELS];
+    for (unsigned n = 0; n < LEVELS; n++) make(isa[n], &kinds[i], values, &t[n], &s[n]);
+    for (unsigned e = 0; e < 4; e++) expect_same(&kinds[i], t, s, ends[e], values, target);
+    for (unsigned n = 0; n < LEVELS; n++) {
       qp_search_free(s[n]);
       qp_trellis_free(&t[n]);
     }
