@@ -22,8 +22,8 @@ enum {
   TRIED_STARTS = 400,     /* of so many */
   SAMPLE = 1024,          /* quantiles of N(0,1) that they are found for */
   SAMPLE_TURNS = 60,
-  DRAWN = 32, /* starts that a group's own targets give, */
-  BEST = 6,   /* of which the best are kept */
+  DRAWN = 96, /* starts that a group's own targets give, */
+  BEST = 12,  /* of which the best are kept */
   TURNS = 12  /* of codes and fields, at most, from each */
 };
 #define MOST_ROUNDING 0x1p-7 /* of a decode that adds a few fp16 numbers, of their sizes' sum */
@@ -32,7 +32,7 @@ enum {
 #define RIDGE         1e-9   /* of an equation's own square */
 
 /* Sizes of a group's numbers at which starts are tried, against those of N(0,1). */
-static const double sizes[] = {1, 0.85, 1.15};
+static const double sizes[] = {1, 0.85, 1.15, 0.7, 0.55, 1.4, 1.8, 2.3};
 enum { MOST_STARTS = BEST + STARTS * (sizeof sizes / sizeof *sizes) };
 
 /* A weight's sum: what each field is multiplied by, and what is added. */

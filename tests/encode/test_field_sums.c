@@ -121,6 +121,46 @@ Test(field_sums, fields_lose_no_more_than_the_best_of_a_grid) {
   }
 }
 
+/* Of other shapes than those that the starts were chosen with: Laplace's, Student's t of 3, and a
+   mixture of two sizes; 'i' says which. */
+static void draw_other(unsigned i, float *x) {
+  float normal[4][GROUP];
+  for (unsigned k = 0; k < 4; k++) qp_sample_gaussian(1000 + 4 * i + k, GROUP, normal[k]);
+  for (unsigned k = 0; k < GROUP; k++) {
+    const float a = normal[1][k], b = normal[2][k], c = normal[3][k];
+    const float size = i % 3 == 0   ? sqrtf((a * a + b * b) / 2)
+                       : i % 3 == 1 ? 1 / sqrtf((a * a + b * b + c * c) / 3)
+                       : a > 1      ? 2
+                                    : 0.5F;
+    x[k] = normal[0][k] * size;
+  }
+}
+
+Test(field_sums, fields_lose_no_more_than_a_grid_on_other_shapes_than_normal) {
+  static const char *const name[] = {"two", "shifted"};
+  static const double most[] = {1, 0.93, 1}; /* of the grid's, which ends before t's outliers */
+  for (unsigned n = 0; n < 2; n++) {
+    const qp_quantizer *q = find(name[n]);
+    qp_field_sums *s = sums_of(name[n]);
+    for (unsigned shape = 0; shape < 3; shape++) {
+      double found = 0, grid = 0;
+      for (unsigned i = shape; i < 2 * GROUPS; i += 3) {
+        float x[GROUP];
+        uint32_t raw[QP_MAX_FIELDS] = {0};
+        draw_other(i, x);
+        qp_field_sums_choose(s, GROUP, x, raw);
+        const double own = error_at(q, raw, x), other = grid_error(q, x);
+        cr_expect(own <= 1.1 * other + 1e-6, "%s, group %u: %g, %g on a grid", name[n], i, own,
+                  other);
+        found += own, grid += other;
+      }
+      cr_expect(found <= most[shape] * grid, "%s, shape %u: %g, %g on a grid", name[n], shape,
+                found, grid);
+    }
+    qp_field_sums_free(s);
+  }
+}
+
 Test(field_sums, codes_are_the_nearest_and_values_are_what_they_decode_to) {
   static const char *const name[] = {"signs", "shifted", "four"};
   for (unsigned n = 0; n < 3; n++) {
