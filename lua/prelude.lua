@@ -539,7 +539,8 @@ local function collect(dim, ...)
       x = op("half.of_single", 0, 0, x)
     elseif not floats[t] then
       fail(format("result %d should be a half, a pair or a vec, got %s%s", i, describe(x),
-        t == "word" and "; use half(...), as_half(...) or as_pair(...)" or ""))
+        t == "word" and "; use half(...), as_half(...) or as_pair(...)" or
+        x == nil and "; a table of Lua has nothing at a word: values { ... } has" or ""))
     end
     count = append(parts, count, x)
   end

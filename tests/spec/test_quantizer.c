@@ -588,6 +588,9 @@ Test(quantizer, what_is_stored_must_be_used) {
                "  codebooks = { a = values { 1, 2, 3, 4 }, b = values { 1, 2 } },\n"
                "  decode = function (c, k) return k.a[c] end }",
                "my.lua:3: x: decode never reads codebook 'b'");
+  expect_error("return scalar { name = 'x', bits = 2,\n"
+               "  decode = function (c) return ({ 1, 2, 3, 4 })[c + 1] end }",
+               "got nil; a table of Lua has nothing at a word: values { ... } has");
   expect_error("return scalar { name = 'x', bits = 3,\n"
                "  codebook = values { -1, 0, 1, 2 },\n"
                "  decode = function (c, k) return k[c & 3] end }",
