@@ -164,7 +164,8 @@ static inline qp_quantizer d_3inst(void) {
   qp_ir *ir = q.decode;
   int h = n_with(ir, QP_IR_AND, d_linear(ir, 89226354, 64248484), 0x8fff8fff);
   int p = n_one(ir, QP_IR_AS_PAIR, n_with(ir, QP_IR_XOR, h, 0x3b603b60));
-  n_output(ir, n_two(ir, QP_IR_HADD, n_one(ir, QP_IR_LO, p), n_one(ir, QP_IR_HI, p)));
+  int high = n_one(ir, QP_IR_HI, p), low = n_one(ir, QP_IR_LO, p);
+  n_output(ir, n_two(ir, QP_IR_HADD, low, high));
   return q;
 }
 
@@ -248,8 +249,8 @@ static inline qp_quantizer d_nf3(void) {
   qp_ir *ir = q.decode;
   d_codebook(&q, 8, 1, QP_SCOPE_SPEC);
   d_field(&q, QP_FIELD_F16, 0.001, 8);
-  n_output(ir, n_two(ir, QP_IR_HMUL, n_lookup_h(ir, 0, n_state(ir)),
-                     qp_ir_add(ir, QP_IR_INPUT_H, NULL, QP_IN_GROUP, 0)));
+  int scale = qp_ir_add(ir, QP_IR_INPUT_H, NULL, QP_IN_GROUP, 0);
+  n_output(ir, n_two(ir, QP_IR_HMUL, n_lookup_h(ir, 0, n_state(ir)), scale));
   return q;
 }
 
@@ -260,8 +261,8 @@ static inline qp_quantizer d_int4(void) {
   d_field(&q, QP_FIELD_U4, 0, 15);
   int zero = n_one(ir, QP_IR_HALF_OF_UINT, n_input(ir, QP_IN_GROUP + 1));
   int code = n_one(ir, QP_IR_HALF_OF_UINT, n_state(ir));
-  n_output(ir, n_two(ir, QP_IR_HMUL, n_two(ir, QP_IR_HSUB, code, zero),
-                     qp_ir_add(ir, QP_IR_INPUT_H, NULL, QP_IN_GROUP, 0)));
+  int scale = qp_ir_add(ir, QP_IR_INPUT_H, NULL, QP_IN_GROUP, 0);
+  n_output(ir, n_two(ir, QP_IR_HMUL, n_two(ir, QP_IR_HSUB, code, zero), scale));
   return q;
 }
 
@@ -303,9 +304,10 @@ static inline qp_quantizer d_aqlm(void) {
   d_codebook(&q, 256, 8, QP_SCOPE_TENSOR);
   int a = n_bits(ir, n_state(ir), 0, 8), b = n_with(ir, QP_IR_SHR, n_state(ir), 8);
   int scale = n_one(ir, QP_IR_AS_PAIR, n_word(ir, 0x38003800));
-  for (unsigned p = 0; p < 4; p++)
-    n_output(ir, n_two(ir, QP_IR_PADD, n_lookup_p(ir, 0, a, p),
-                       n_two(ir, QP_IR_PMUL, n_lookup_p(ir, 1, b, p), scale)));
+  for (unsigned p = 0; p < 4; p++) { /* in this order with each compiler */
+    int scaled = n_two(ir, QP_IR_PMUL, n_lookup_p(ir, 1, b, p), scale);
+    n_output(ir, n_two(ir, QP_IR_PADD, n_lookup_p(ir, 0, a, p), scaled));
+  }
   return q;
 }
 

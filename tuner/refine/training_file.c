@@ -24,7 +24,7 @@ static size_t size_of(const qp_training_piece *piece, size_t pieces) {
 qp_status qp_training_file_write(const char *file, uint64_t key, const qp_training_piece *piece,
                                  size_t pieces, qp_error *err) {
   const size_t all = size_of(piece, pieces);
-  char *text = malloc(all), *at = text;
+  char *text = calloc(1, all), *at = text;
   if (!text) return qp_fail(err, QP_E_NOMEM, "%s: no memory", file);
   at += sizeof(head);
   for (size_t i = 0; i < pieces; at += piece[i++].bytes) memcpy(at, piece[i].data, piece[i].bytes);
