@@ -272,7 +272,7 @@ enum {
   FED_KINDS
 };
 static unsigned fed_kind(const qp_quantizer *q, unsigned *columns) {
-  enum { USUAL = 96, LONG = 544 };
+  enum { USUAL = 96, LONG = 544, FEW = 32, LARGE_BITS = 12 };
   const bool fields = q->kind != QP_TRELLIS && q->fields;
   const unsigned group = fields ? qp_nested_group(q) : USUAL;
   const bool sizes = fields && qp_nested_unit(q, group) > group;
@@ -281,7 +281,9 @@ static unsigned fed_kind(const qp_quantizer *q, unsigned *columns) {
   if (fields && q->dim > 2) return FED_SHAPES;
   if (fields) return rows ? FED_ROWS : sizes ? FED_SIZES : FED_FIELDS;
   if (q->kind == QP_TRELLIS) return FED_TRELLIS;
-  return q->dim > 2 && encodes(q) != ENCODES_ROWS ? FED_VECTORS : FED_CODES;
+  if (q->dim <= 2 || encodes(q) == ENCODES_ROWS) return FED_CODES;
+  if (q->window > LARGE_BITS) *columns = FEW;
+  return FED_VECTORS;
 }
 
 /* Add encoders that feed errors forward, of which a block takes what all lanes of 32 rows do: those

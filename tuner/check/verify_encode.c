@@ -18,6 +18,7 @@ enum {
   GUARD = 256,
   SEQUENCES_SIMULATED = 3,
   TARGETS_SIMULATED = 700,
+  STAGED_SIMULATED = 40, /* of codes in stages of more than 12 bits: what three blocks take */
   GROUPS_SIMULATED = 48,
   UNITS_SIMULATED = 3,
   TIED_WINDOW = 12 /* of which all states are soon looked through */
@@ -271,12 +272,20 @@ static size_t rows_simulated(unsigned columns, const qp_quantizer *q) {
   return qp_nested_unit(q, columns) > group && rows < UNITS_SIMULATED ? UNITS_SIMULATED : rows;
 }
 
+static bool has_large_stages(const encode_check *c) {
+  for (unsigned k = 0; k < c->coder.stages.count; k++)
+    if (c->coder.stages.stage[k].bits > TIED_WINDOW) return true;
+  return false;
+}
+
 /* Choose how many sequences there are, and of what. */
 static void choose_sizes(encode_check *c, const qp_stream *s) {
   const qp_quantizer *q = c->coder.quantizer;
   const bool trellis = c->coder.kind == QP_CODER_TRELLIS, few = c->dev->info.simulated;
   const size_t steps = (size_t)s->superblocks * s->period.steps, lanes = (size_t)s->row_groups * 32;
-  size_t most = trellis ? SEQUENCES_SIMULATED : TARGETS_SIMULATED;
+  size_t most = trellis               ? SEQUENCES_SIMULATED
+                : has_large_stages(c) ? STAGED_SIMULATED
+                                      : TARGETS_SIMULATED;
   c->steps = trellis ? steps : 1;
   c->sequences = trellis ? lanes : lanes * steps;
   c->groups = c->fields = 1;
