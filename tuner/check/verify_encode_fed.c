@@ -236,7 +236,7 @@ static void fill_targets(fed_check *c, uint64_t seed) {
 /* Some weights of each row, with the first and the last column among them. */
 static qp_status mark_apart(fed_check *c) {
   const size_t n = c->stream.columns, words = (n + 31) / 32, rows = c->groups * ROWS;
-  if (!c->coder.quantizer->sparse) return QP_OK;
+  if (!(c->coder.quantizer->sparse > 0)) return QP_OK;
   c->apart = calloc(rows * words, sizeof *c->apart);
   if (!c->apart) return out_of_memory(c);
   for (size_t r = 0; r < rows; r++)
