@@ -11,14 +11,14 @@
 #   BATCHES=1,8       rows of activations that get kernels
 #   TYPES=f16         of activations
 #   ROWS="1"          rows that the block is run with
-#   DEVICE=           cuda:N; without one the PTX simulator as sm_90
+#   DEVICE=           cuda:N; without one the PTX simulator, as an sm_90 of 4 multiprocessors
 #   TEXT=             a text, whose first 1024 tokens judge what was quantized against WEIGHTS
 set -euo pipefail
 
 build=$1 weights=$2 model=$3 out=$4
 bits=${BITS:-3.25} quantizers=${QUANTIZERS:-tcq} blocks=${BLOCKS:-1} batches=${BATCHES:-1,8}
 read -ra rows <<<"${ROWS:-1}"
-device=${DEVICE:-sim:90:4} gpu=${DEVICE:-sm_90}
+device=${DEVICE:-sim:90:4} gpu=${DEVICE:-sm_90:4}
 qpal=$build/qpal
 rm -rf "$out"
 mkdir -p "$out"

@@ -393,7 +393,7 @@ class Numpy(unittest.TestCase):
             for words in (["quantize", checkpoint, "--quantizer", "nuq-3", "-o", packed], [
                     "export", "--model",
                     os.path.join(checkpoint,
-                                 "config.json"), "--quantizer", "nuq-3", "--gpu", "sm_90",
+                                 "config.json"), "--quantizer", "nuq-3", "--gpu", "sm_90:4",
                     "--batch", "2", "--type", "f16", "--glu", "--no-dequant", "--prologue", "none",
                     "-o", library]):
                 subprocess.run([command, *words], check=True, capture_output=True)
@@ -423,9 +423,9 @@ class Numpy(unittest.TestCase):
                         'codebook = lloyd_max { entries = 16 } }\n')
             for words in (["quantize", checkpoint, "--quantizer", spec, "-o", packed], [
                     "export", "--model",
-                    os.path.join(checkpoint, "config.json"), "--quantizer", spec, "--gpu", "sm_90",
-                    "--batch", "2", "--type", "f16", "--inverse", "--prologue", "none", "-o",
-                    library]):
+                    os.path.join(checkpoint, "config.json"), "--quantizer", spec, "--gpu",
+                    "sm_90:4", "--batch", "2", "--type", "f16", "--inverse", "--prologue", "none",
+                    "-o", library]):
                 subprocess.run([command, *words], check=True, capture_output=True)
             files = packed_decoder.Folder(packed)
             with qpal.Model(library, packed, device=DEVICE) as model:
@@ -455,7 +455,7 @@ class Numpy(unittest.TestCase):
                 json.dump(plan, f)
             subprocess.run([
                 os.path.join(os.path.dirname(LIBRARY), "qpal"), "export", "--plan", path, "--gpu",
-                "sm_90", "--batch", "1,8", "--no-dequant", "--prologue", "none", "-o", folder
+                "sm_90:4", "--batch", "1,8", "--no-dequant", "--prologue", "none", "-o", folder
             ], check=True, capture_output=True)
             with qpal.Model(folder, PATHS[1], device=DEVICE) as model:
                 kinds = {k["type"] for k in model.library.kernels if k["op"] == _c.GEMM}
