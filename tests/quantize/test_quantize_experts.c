@@ -112,8 +112,9 @@ Test(quantize_experts, take_what_a_plan_gives_their_stack) {
   snprintf(arguments, sizeof arguments, "--plan '%s'", path("plan.json"));
   cr_assert_eq(quantize(arguments, "out"), 0, "%s", answer);
   cr_assert(strstr(answer, "mlp.experts.*.down_proj"), "%s", answer);
-  snprintf(arguments, sizeof arguments, "export --plan '%s' --gpu sm_90 --type f16 -o '%s'",
-           path("plan.json"), path("library"));
+  snprintf(arguments, sizeof arguments,
+           "export --plan '%s' --gpu sm_90 --batch 1 --type f16 -o '%s'", path("plan.json"),
+           path("library"));
   cr_assert_eq(ask(arguments), 0, "%s", answer);
   cr_assert(strstr(answer, "4 groups of linears"), "%s", answer);
 }
