@@ -34,8 +34,8 @@ static const char spec[] =
     "      b = random_gaussian { entries = 32, dim = 8, seed = 2 },\n"
     "      c = random_gaussian { entries = 32, dim = 8, seed = 3 },\n"
     "      d = random_gaussian { entries = 64, dim = 8, seed = 4, scope = 'tensor' } },\n"
-    "    decode = function (c, books) return books.a[c & 31] * 0.5 + books.b[c >> 5 & 31] * 0.25 +\n"
-    "      books.c[c >> 10 & 31] * 0.125 + books.d[c >> 15] end },\n"
+    "    decode = function (c, books) return books.a[c & 31] * 0.5 +\n"
+    "      books.b[c >> 5 & 31] * 0.25 + books.c[c >> 10 & 31] * 0.125 + books.d[c >> 15] end },\n"
     "  split { name = 'tiny', parts = { { 'tiny-2', 1/2 }, { 'tiny-3', 1/2 } } } }\n";
 
 /* One block whose k_proj has 16 rows (half a group) of 64 columns. */
