@@ -10,6 +10,8 @@
 
 #include "gen/encode/square_wide.h"
 
+#define READER NAME(reader)
+
 /* How a window is read: vectors of it; from a pool of squares, at places of 16 bits or 32, or from
    a table. */
 typedef struct NAME(shape) {
@@ -19,36 +21,33 @@ typedef struct NAME(shape) {
 } NAME(shape);
 
 /* What is read of a meeting, where no store can be thought to change it. */
-typedef struct NAME(reader) {
-  NAME(shape) s;
+typedef struct READER {
   const uint32_t *begin, *path, *offset;
   const uint16_t *square, *near, *behind, *place;
   const int16_t *table;
   unsigned step, windows, blocks;
   VECTOR x[QP_TRELLIS_DIM];
-} NAME(reader);
+} READER;
 
-INLINE NAME(reader) NAME(reader_of)(const qp_trellis *t, NAME(shape) s, const qp_meeting *m) {
-  NAME(reader)
-  r = {.s = s,
-       .begin = m->begin,
-       .path = m->path,
-       .offset = t->rows.offset,
-       .square = m->square,
-       .near = t->rows.near,
-       .behind = m->behind,
-       .place = t->ahead.offset,
-       .table = t->rows.table,
-       .step = t->step,
-       .windows = t->rows.windows,
-       .blocks = t->ahead.blocks};
+INLINE READER NAME(reader_of)(const qp_trellis *t, NAME(shape) s, const qp_meeting *m) {
+  READER r = {.begin = m->begin,
+              .path = m->path,
+              .offset = t->rows.offset,
+              .square = m->square,
+              .near = t->rows.near,
+              .behind = m->behind,
+              .place = t->ahead.offset,
+              .table = t->rows.table,
+              .step = t->step,
+              .windows = t->rows.windows,
+              .blocks = t->ahead.blocks};
   for (unsigned e = 0; s.table && e < s.f.dim; e++) r.x[e] = MM(set1_epi16)(m->x[e]);
   return r;
 }
 
 /* Bring the sums of one path to the least ones; 'first': where the windows of its row begin. */
-INLINE void NAME(visit)(const NAME(reader) * r, size_t first, uint32_t path, VECTOR *least) {
-  const NAME(shape) s = r->s;
+INLINE void NAME(visit)(NAME(shape) s, const READER *r, size_t first, uint32_t path,
+                        VECTOR *least) {
   const size_t at = first + (size_t)(path >> 16) * r->windows;
   const VECTOR before = MM(set1_epi16)((short)path);
   if (s.table) {
@@ -63,31 +62,35 @@ INLINE void NAME(visit)(const NAME(reader) * r, size_t first, uint32_t path, VEC
       MM(min_epu16)(least[i], MM(adds_epu16)(LOAD_ANY(square + i * WIDTH), before));
 }
 
-/* The least sums of a window of a row that has paths.  They are taken by fours, the last one
-   several times, so that no branch has to foresee how many there are. */
-INLINE void NAME(window)(const NAME(reader) * r, uint32_t row, unsigned window, VECTOR *least) {
+/* The least sums of a window of a row that has paths.  By a pool they are taken by fours, the last
+   one several times, so that no branch has to foresee how many there are. */
+INLINE void NAME(window)(NAME(shape) s, const READER *r, uint32_t row, unsigned window,
+                         VECTOR *least) {
   const size_t first = ((size_t)row << r->step) * r->windows + window;
   const uint32_t last = r->begin[row + 1] - 1;
-  QP_UNROLL for (unsigned i = 0; i < r->s.vectors; i++) least[i] = MM(set1_epi16)(-1);
-  for (uint32_t k = r->begin[row]; k <= last; k += TOGETHER)
+  uint32_t k = r->begin[row];
+  QP_UNROLL for (unsigned i = 0; i < s.vectors; i++) least[i] = MM(set1_epi16)(-1);
+  for (; s.table && k <= last; k++) NAME(visit)(s, r, first, r->path[k], least);
+  for (; !s.table && k <= last; k += TOGETHER)
     QP_UNROLL for (uint32_t i = 0; i < TOGETHER; i++)
-        NAME(visit)(r, first, r->path[least_of(k + i, last)], least);
+        NAME(visit)(s, r, first, r->path[least_of(k + i, last)], least);
 }
 
 /* What is compared with the limit, in the stead of the sums of a window. */
-INLINE void NAME(judge)(const NAME(reader) * r, uint32_t row, unsigned window, VECTOR *sum) {
+INLINE void NAME(judge)(NAME(shape) s, const READER *r, uint32_t row, unsigned window,
+                        VECTOR *sum) {
   const unsigned each = WIDTH / LANES;
-  const uint16_t *place = r->place + (size_t)row * r->blocks + window * r->s.vectors * each;
-  QP_UNROLL for (unsigned i = 0; i < r->s.vectors; i++) sum[i] = MM(adds_epu16)(
+  const uint16_t *place = r->place + (size_t)row * r->blocks + window * s.vectors * each;
+  QP_UNROLL for (unsigned i = 0; i < s.vectors; i++) sum[i] = MM(adds_epu16)(
       sum[i], JOIN(r->behind + place[i * each], r->behind + place[i * each + each - 1]));
 }
 
 /* Windows [first, first + count), counted over all rows; returns the least sums. */
-INLINE VECTOR NAME(meet)(const NAME(reader) * r, const qp_meeting *m, uint32_t first,
+INLINE VECTOR NAME(meet)(NAME(shape) s, const READER *r, const qp_meeting *m, uint32_t first,
                          uint32_t count, VECTOR lowest, batch *b) {
   const VECTOR limit = MM(set1_epi16)((short)m->limit);
   const uint64_t *may = m->may;
-  const unsigned span = r->s.vectors * WIDTH;
+  const unsigned span = s.vectors * WIDTH;
   uint32_t row = first / r->windows;
   unsigned window = first % r->windows;
   b->count = 0;
@@ -95,14 +98,14 @@ INLINE VECTOR NAME(meet)(const NAME(reader) * r, const qp_meeting *m, uint32_t f
     VECTOR least[4] = {{0}};
     uint64_t found = 0;
     if (r->begin[row] < r->begin[row + 1]) {
-      NAME(window)(r, row, window, least);
-      QP_UNROLL for (unsigned k = 0; k < r->s.vectors; k++) {
+      NAME(window)(s, r, row, window, least);
+      QP_UNROLL for (unsigned k = 0; k < s.vectors; k++) {
         lowest = MM(min_epu16)(lowest, least[k]);
         STORE_ANY(b->sum[i] + k * WIDTH, least[k]);
       }
-      if (r->behind) NAME(judge)(r, row, window, least);
-      QP_UNROLL for (unsigned k = 0; k < r->s.vectors; k++) found |=
-          (uint64_t)BELOW(least[k], limit) << k * WIDTH;
+      if (r->behind) NAME(judge)(s, r, row, window, least);
+      QP_UNROLL for (unsigned k = 0; k < s.vectors; k++) found |= (uint64_t)BELOW(least[k], limit)
+                                                                  << k * WIDTH;
       list(b, i, may ? found & may_come(may, window * span) : found);
     }
     if (++window == r->windows) window = 0, row++;
@@ -112,13 +115,13 @@ INLINE VECTOR NAME(meet)(const NAME(reader) * r, const qp_meeting *m, uint32_t f
 
 INLINE bool NAME(rows)(const qp_trellis *t, NAME(shape) s, qp_meeting *m, VECTOR *lowest) {
   const uint32_t all = t->groups / t->fan * t->rows.windows, at_once = least_of(BATCH, t->fan);
-  const NAME(reader) r = NAME(reader_of)(t, s, m);
+  const READER r = NAME(reader_of)(t, s, m);
   VECTOR low = MM(set1_epi16)(-1);
   batch b;
   bool room = true;
   for (uint32_t first = 0; first < all; first += at_once) {
     const uint32_t count = least_of(at_once, all - first);
-    low = NAME(meet)(&r, m, first, count, low, &b);
+    low = NAME(meet)(s, &r, m, first, count, low, &b);
     room = keep(t, m, first, count, room, &b);
   }
   *lowest = low;
@@ -127,12 +130,12 @@ INLINE bool NAME(rows)(const qp_trellis *t, NAME(shape) s, qp_meeting *m, VECTOR
 
 INLINE VECTOR NAME(one_row)(const qp_trellis *t, NAME(shape) s, const qp_meeting *m, uint32_t row,
                             uint16_t *sum) {
-  const NAME(reader) r = NAME(reader_of)(t, s, m);
+  const READER r = NAME(reader_of)(t, s, m);
   VECTOR lowest = MM(set1_epi16)(-1);
   for (unsigned window = 0; window < r.windows; window++) {
     VECTOR least[4] = {{0}};
-    NAME(window)(&r, row, window, least);
-    if (r.behind) NAME(judge)(&r, row, window, least);
+    NAME(window)(s, &r, row, window, least);
+    if (r.behind) NAME(judge)(s, &r, row, window, least);
     QP_UNROLL for (unsigned i = 0; i < s.vectors; i++) {
       lowest = MM(min_epu16)(lowest, least[i]);
       STORE_ANY(sum + (size_t)window * t->rows.span + i * WIDTH, least[i]);
@@ -141,6 +144,7 @@ INLINE VECTOR NAME(one_row)(const qp_trellis *t, NAME(shape) s, const qp_meeting
   return lowest;
 }
 
+#undef READER
 #undef NAME
 #undef INLINE
 #undef MM
