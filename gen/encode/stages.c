@@ -246,7 +246,7 @@ static void run_stage(const qp_stages *s, unsigned k, survivor *all, unsigned *c
   const qp_codewords *words = &s->stage[k].words;
   survivor before[MAX_SURVIVORS];
   survivors out = {.stages = s, .stage = k, .width = qp_stages_width(s, k), .before = before};
-  memcpy(before, all, sizeof *all * *count);
+  memcpy(before, all, sizeof before[0] * *count);
   for (; out.from < *count; out.from++) {
     const float *rest = before[out.from].rest, square = square_of(rest, s->dim);
     out.square = square - MARGIN * (square + s->stage[k].most);

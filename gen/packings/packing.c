@@ -286,7 +286,7 @@ static qp_status add(finding *f, const qp_packing_kind *kind, const qp_tensor *t
   for (unsigned i = 0; i < QP_PACKING_PARTS; i++) {
     if (part[i]) f->taken[part[i] - qp_safetensors_get(f->s, 0)] = true;
     p->part[i] = part[i] && part[i]->elements ? part[i] : NULL; /* an empty part is none */
-    if (part[i] && i < kind->needed && !p->part[i])
+    if (i < kind->needed && part[i] && !p->part[i])
       return qp_fail(f->err, QP_E_ARG, "%s: tensor '%s' has no elements: %s needs them",
                      qp_safetensors_shard_path(f->s, part[i]->shard), part[i]->name, kind->name);
   }
