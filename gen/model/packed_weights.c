@@ -71,8 +71,8 @@ static qp_status check_format(const cJSON *section, const char *where, unsigned 
                                   &number, err);
 }
 
-/* The palette's quantizer of this name, if it is the one that the weights were packed with.  A
-   folder of weights names no file to be run. */
+/* The quantizer of this name, of a user's file that was read or of the palette, if it is the one
+   that the weights were packed with.  A folder of weights names no file to be run. */
 static qp_status find_quantizer(const cJSON *section, const char *where, const char *name,
                                 qp_palette *palette, const qp_quantizer **out, qp_error *err) {
   const cJSON *all = NULL, *entry = NULL;
@@ -84,7 +84,9 @@ static qp_status find_quantizer(const cJSON *section, const char *where, const c
     return qp_fail(err, QP_E_ARG, "%s: quantizers: '%s' is a file; a quantizer's name is needed",
                    where, name);
   if (status) return status;
-  status = qp_palette_find(palette, name, out, err);
+  *out = NULL;
+  status = qp_palette_opened(palette, name, hash, out, err);
+  if (!status && !*out) status = qp_palette_find(palette, name, out, err);
   if (status) return qp_fail_prefix(err, status, "%s: quantizers", where);
   if (strcmp((*out)->hash, hash) != 0)
     status = qp_fail(err, QP_E_ARG,

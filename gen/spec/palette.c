@@ -440,6 +440,22 @@ static qp_status find_in_file(qp_palette *p, const char *path, const char *name,
                  refused ? refused->fault : "");
 }
 
+qp_status qp_palette_open_file(qp_palette *p, const char *path, qp_error *err) {
+  const user_file *f;
+  return open_file(p, path, &f, err);
+}
+
+qp_status qp_palette_opened(const qp_palette *p, const char *name, const char *hash,
+                            const qp_quantizer **out, qp_error *err) {
+  const qp_spec *s = NULL;
+  for (const user_file *f = p->user; f; f = f->next) {
+    const qp_spec *found = find_in(&f->specs, name);
+    if (found && (!s || !strcmp(found->quantizer.hash, hash))) s = found;
+  }
+  *out = s ? &s->quantizer : NULL;
+  return s && s->fault ? qp_fail(err, QP_E_ARG, "%s", s->fault) : QP_OK;
+}
+
 size_t qp_palette_path_bytes(const char *name) {
   const size_t length = strlen(name);
   if (length >= 4 && !strcmp(name + length - 4, ".lua")) return length;

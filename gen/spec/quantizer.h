@@ -119,6 +119,14 @@ void qp_palette_close(qp_palette *p);
 ** read; QP_E_LIMIT: it runs too long, or needs too much memory; QP_E_NOMEM.
 */
 qp_status qp_palette_find(qp_palette *p, const char *name, const qp_quantizer **out, qp_error *err);
+/* Read a user's file, of one quantizer or several, of which some may be refused; same errors. */
+qp_status qp_palette_open_file(qp_palette *p, const char *path, qp_error *err);
+/*
+** Find a quantizer by its name in the users' files that were read: of several the one of this hash,
+** if there is one.  '*out' is NULL where no file has the name.  QP_E_ARG: it is refused, and why.
+*/
+qp_status qp_palette_opened(const qp_palette *p, const char *name, const char *hash,
+                            const qp_quantizer **out, qp_error *err);
 /*
 ** Visit the palette's quantizer of a name; where there is none, those of the family, "tcq-3" of
 ** "tcq", in order.  What the visitor returns but QP_OK ends it.  QP_OK where nothing is visited.

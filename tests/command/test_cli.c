@@ -197,6 +197,7 @@ Test(cli, show_prints_the_decode_as_lua_and_as_cuda) {
   expect("show tcq-3", 0, "static __device__ __forceinline__ void decode(const At &at");
   expect("show tcq-3.25", 0, "tcq-3.5");
   expect("show nf4-g64 --ir", 0, "lookup");
+  expect("show ccq-2", 0, "    channel_scale f16, 0.000244141 to 0.25, one for each row\n");
 }
 
 Test(cli, show_of_a_state_is_what_the_definition_says) {

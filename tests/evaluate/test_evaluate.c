@@ -331,6 +331,28 @@ Test(evaluate, packed_weights_that_lie_of_version_or_quantizer_or_a_sparse_entry
   remove_place(&p);
 }
 
+Test(evaluate, what_a_users_file_packed_is_judged_where_the_file_is_named) {
+  place p;
+  char out[4096], spec[512];
+  make_place("llama", &p);
+  snprintf(spec, sizeof spec, "%s/mine.lua", p.folder);
+  FILE *f = fopen(spec, "w");
+  cr_assert(f && fputs("return { scalar { name = 'mine-1', bits = 1, codebook = values { -1, 1 } },"
+                       "  scalar { name = 'mine-0', bits = 0 } }\n",
+                       f) >= 0);
+  cr_assert_eq(fclose(f), 0);
+  cr_assert_eq(run(out, sizeof out, "quantize %s --quantizer %s:mine-1 -o %s 2>&1", p.source, spec,
+                   p.packed),
+               0, "%s", out);
+  const char *const evaluate = "evaluate %s --tokens %s 2>&1";
+  cr_expect_eq(run(out, sizeof out, evaluate, p.packed, p.tokens), 2, "%s", out);
+  cr_expect(strstr(out, "there is no quantizer 'mine-1'"), "%s", out);
+  cr_expect_eq(run(out, sizeof out, "evaluate %s --tokens %s --quantizers %s 2>&1", p.packed,
+                   p.tokens, spec),
+               0, "%s", out);
+  remove_place(&p);
+}
+
 Test(evaluate, what_cannot_be_judged_is_refused_with_the_reason) {
   place p;
   char out[4096];

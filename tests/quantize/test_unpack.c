@@ -116,3 +116,45 @@ Test(unpack, refuses_what_is_not_packed_and_a_folder_that_holds_a_model) {
   cr_expect(strstr(answer, "choose another"), "%s", answer);
   cr_expect_neq(access(path("plain/model.safetensors"), F_OK), 0);
 }
+
+/* Unpack what "out" holds, with what is given of --quantizers. */
+static int unpack_with(const char *option) {
+  static unsigned runs;
+  char arguments[2048];
+  snprintf(arguments, sizeof arguments, "unpack '%s' -o '%s' %s", path("out"),
+           path("plain%u", runs++), option);
+  return ask(arguments);
+}
+
+Test(unpack, reads_what_a_users_file_packed_where_the_file_or_one_of_its_list_is_named) {
+  char option[2048], spec[512], other[512];
+  snprintf(spec, sizeof spec, "%s", path("mine.lua"));
+  snprintf(other, sizeof other, "%s", path("other.lua"));
+  write_text(spec, "local function q(name, a)\n"
+                   "  return scalar { name = name, bits = 1, codebook = values { -a, a } }\n"
+                   "end\n"
+                   "return { q('mine-1', 1), q('nuq-2', 0.75) }\n");
+  write_text(other, "return { scalar { name = 'mine-1', bits = 1, codebook = values { 0, 1 } },\n"
+                    "  scalar { name = 'bad-1', bits = 0, codebook = values { 0, 1 } } }\n");
+  snprintf(option, sizeof option, "--quantizer %s:mine-1", spec);
+  cr_assert_eq(quantize(option, "out"), 0, "%s", answer);
+  cr_expect_eq(unpack_with(""), 2);
+  cr_expect(strstr(answer, "there is no quantizer 'mine-1'"), "%s", answer);
+  snprintf(option, sizeof option, "--quantizers %s", other);
+  cr_expect_eq(unpack_with(option), 2);
+  cr_expect(strstr(answer, "quantizer 'mine-1' has the hash "), "%s", answer);
+  snprintf(option, sizeof option, "--quantizers %s,%s", spec, other);
+  cr_expect_eq(unpack_with(option), 0, "%s", answer);
+  snprintf(option, sizeof option, "--quantizers %s,%s", other, spec);
+  cr_expect_eq(unpack_with(option), 0, "%s", answer);
+  snprintf(option, sizeof option, "--quantizers %s:mine-1", spec);
+  cr_expect_eq(unpack_with(option), 0, "%s", answer);
+
+  snprintf(option, sizeof option, "--quantizer %s:nuq-2", spec);
+  cr_assert_eq(quantize(option, "out2"), 0, "%s", answer);
+  cr_assert_eq(rename(path("out"), path("first")), 0);
+  cr_assert_eq(rename(path("out2"), path("out")), 0);
+  cr_expect_eq(unpack_with(""), 2, "nuq-2 of the palette is another");
+  snprintf(option, sizeof option, "--quantizers %s", spec);
+  cr_expect_eq(unpack_with(option), 0, "%s", answer);
+}

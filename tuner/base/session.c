@@ -68,6 +68,18 @@ qp_status qp_session_quantizers(qp_session *s, const char *list, const qp_quanti
   return QP_OK;
 }
 
+qp_status qp_session_read_files(qp_session *s, const char *list, qp_error *err) {
+  const qp_quantizer *q;
+  qp_status status = QP_OK;
+  char *words = strdup(list), *rest = words;
+  if (!words) return qp_fail(err, QP_E_NOMEM, "no memory for a list of files");
+  for (char *w; !status && (w = strsep(&rest, ","));)
+    status = qp_palette_path_bytes(w) == strlen(w) && *w ? qp_palette_open_file(s->palette, w, err)
+                                                         : qp_palette_find(s->palette, w, &q, err);
+  free(words);
+  return status;
+}
+
 qp_status qp_session_probe(const char *name, qp_device_info *info, qp_error *err) {
   struct {
     qp_status status;

@@ -28,6 +28,10 @@ void qp_session_close(qp_session *s);
 qp_status qp_session_quantizers(qp_session *s, const char *list, const qp_quantizer ***out,
                                 size_t *count, qp_error *err);
 
+/* Read the files of a LIST, and those of "FILE:NAME", for what is packed by their quantizers; a
+   name must be the palette's.  The errors of qp_palette_find. */
+qp_status qp_session_read_files(qp_session *s, const char *list, qp_error *err);
+
 /* Ask a device ("sim", "cuda:0") what it is, in a process of its own, so that no driver is open
    where workers are forked later.  The errors of qp_device_open; QP_E_IO: there is no pipe. */
 qp_status qp_session_probe(const char *name, qp_device_info *info, qp_error *err);

@@ -75,15 +75,11 @@ static void print(const evaluate_options *o, const qp_divergence *d, double seco
 
 /* ---- Running ---- */
 
-/* Definitions in files of their own join the palette by being named. */
+/* Definitions in files of their own join the palette by being read. */
 static qp_status open_palette(const evaluate_options *o, qp_session *s, qp_error *err) {
-  const qp_quantizer **list = NULL;
-  size_t count = 0;
   if (!o->quantizers) return QP_OK;
-  qp_status status = qp_session_open(s, err);
-  if (!status) status = qp_session_quantizers(s, o->quantizers, &list, &count, err);
-  free(list);
-  return status;
+  const qp_status status = qp_session_open(s, err);
+  return status ? status : qp_session_read_files(s, o->quantizers, err);
 }
 
 /* Opened after the engine, and computed by it where there is one. */

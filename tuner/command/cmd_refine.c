@@ -97,14 +97,10 @@ static qp_status read_text(const refine_options *o, qp_tokens *out, qp_error *er
 }
 
 static qp_status open_all(const refine_options *o, const char *path, running *r, qp_error *err) {
-  const qp_quantizer **list = NULL;
-  size_t count = 0;
   qp_status status = qp_rewrite_check(path, o->out, err);
   if (!status) status = read_text(o, &r->tokens, err);
   if (!status && o->quantizers) status = qp_session_open(&r->session, err);
-  if (!status && o->quantizers)
-    status = qp_session_quantizers(&r->session, o->quantizers, &list, &count, err);
-  free(list);
+  if (!status && o->quantizers) status = qp_session_read_files(&r->session, o->quantizers, err);
   const qp_forward_options options = {.palette = r->session.palette, .threads = o->threads};
   if (!status) status = qp_models_open(&r->models, err);
   if (!status) status = qp_forward_open(path, r->models, &options, &r->model, err);

@@ -23,7 +23,7 @@ typedef struct show_options {
 } show_options;
 
 static void print_field(const qp_quantizer *q, const qp_field *f) {
-  printf("    %-10s%s, %g to %g", f->name, qp_field_row_of(f->type)->name, f->lo, f->hi);
+  printf("    %-10s %s, %g to %g", f->name, qp_field_row_of(f->type)->name, f->lo, f->hi);
   if (!f->size) printf(", one for each %s", f->tensor ? "linear" : "row");
   if (f->size && f->size != q->group) printf(", for %u columns", f->size);
   printf("\n");

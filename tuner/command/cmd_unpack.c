@@ -34,12 +34,8 @@ static qp_status act(void *options, const qp_words *words, int *code, qp_error *
     return qp_fail(err, QP_E_ARG, "one FOLDER is needed, got %zu", words->count);
   if (!o->out) return qp_fail(err, QP_E_ARG, "-o DIR is needed: the folder to write to");
   qp_session session = {0};
-  const qp_quantizer **list = NULL;
-  size_t count = 0;
   qp_status status = o->quantizers ? qp_session_open(&session, err) : QP_OK;
-  if (!status && o->quantizers)
-    status = qp_session_quantizers(&session, o->quantizers, &list, &count, err);
-  free(list);
+  if (!status && o->quantizers) status = qp_session_read_files(&session, o->quantizers, err);
   if (!status)
     status = qp_unpack(words->word[0], o->out, types[type], session.palette, o->threads, err);
   qp_session_close(&session);
