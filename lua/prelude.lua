@@ -27,6 +27,11 @@ local function type_of(x)
   return kind(x) or is_vec(x) and "vec" or type(x)
 end
 
+-- Where nil came from, perhaps.
+local function of_nil(x)
+  return x == nil and "; a table of Lua has nothing at a word: values { ... } has" or ""
+end
+
 local function describe(x)
   local t = type_of(x)
   if t == "number" then return "the number " .. tostring(x) end
@@ -53,7 +58,8 @@ end
 
 local function to_half(x, what)
   if x ~= x or lua_abs(x) >= 65520 then
-    fail(format("%s: %s is no fp16 number (-65504 to 65504)", what, tostring(x)))
+    fail(format("%s: %s is no fp16 number (-65504 to 65504)", what,
+      x ~= x and "nan" or tostring(x)))
   end
   return host.half(x)
 end
@@ -235,6 +241,7 @@ local function binary(symbol, word_op, float_op)
     if ta == "word" and floats[tb] or tb == "word" and floats[ta] then
       hint = word_op and not float_op and "; use word_of(...)" or "; use as_pair(...) or half(...)"
     end
+    if a == nil or b == nil then hint = of_nil(nil) end
     fail(format("%s needs %s, got %s and %s%s", what, needs, describe(a), describe(b), hint))
   end
 end
@@ -282,7 +289,8 @@ for name, mt in pairs { word = word_mt, half = half_mt, pair = pair_mt, single =
   mt.__tostring = function () return name end
   mt.__index = function (_, key)
     fail(format("a %s has no elements, got [%s]%s", name, describe(key),
-      name == "pair" and "; use lo(p) and hi(p)" or ""))
+      name == "pair" and "; use lo(p) and hi(p)" or
+      name == "word" and "; decode(state, codebook, group) is given the state first" or ""))
   end
   mt.__newindex = function () fail("a " .. name .. " cannot be changed") end
   mt.__len = function () fail("a " .. name .. " has no length") end
@@ -341,7 +349,8 @@ local function check(what, x, ...)
   for _, wanted in ipairs { ... } do
     if t == wanted then return t end
   end
-  fail(format("%s: should be a %s, got %s", what, concat_text({ ... }, " or a "), describe(x)))
+  fail(format("%s: should be a %s, got %s%s", what, concat_text({ ... }, " or a "), describe(x),
+    of_nil(x)))
 end
 
 function language.half(x)
@@ -539,8 +548,7 @@ local function collect(dim, ...)
       x = op("half.of_single", 0, 0, x)
     elseif not floats[t] then
       fail(format("result %d should be a half, a pair or a vec, got %s%s", i, describe(x),
-        t == "word" and "; use half(...), as_half(...) or as_pair(...)" or
-        x == nil and "; a table of Lua has nothing at a word: values { ... } has" or ""))
+        t == "word" and "; use half(...), as_half(...) or as_pair(...)" or of_nil(x)))
     end
     count = append(parts, count, x)
   end

@@ -94,19 +94,32 @@ const char *qp_lua_after(const char *text, const char *prefix) {
   return *prefix ? NULL : text;
 }
 
-/* What Lua itself says of a decode: whose it is, and what may be nil there. */
+/* What Lua itself says of a decode that took a value for a plain number, and what to write. */
+static const char *advice(const char *said) {
+  static const char *const values[] = {"got word)", "got half)", "got single)",
+                                       "got pair)", "got vec)",  "got codebook)"};
+  if (strstr(said, "nil value (local"))
+    return "; decode(state, codebook, group) is given a codebook and a group where the quantizer "
+           "has them";
+  for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+    if (strstr(said, values[i]))
+      return "; a value of decode has no number when the file is loaded: bounds of a 'for' and "
+             "Lua's own functions are for plain numbers; of the state, look it up in a codebook";
+  }
+  return "";
+}
+
+/* What Lua itself says of a decode gets the name of the quantizer, and advice. */
 static void explain(lua_State *L) {
+  static const char *const own[] = {": attempt to ", ": bad argument ", ": bad 'for' "};
   const qp_lua *l = qp_lua_of(L);
-  const char *text = lua_tostring(L, 1), *said = l->ir ? strstr(text, ": attempt to ") : NULL;
+  const char *text = lua_tostring(L, 1), *said = NULL;
+  for (size_t i = 0; l->ir && !said && i < sizeof own / sizeof *own; i++)
+    said = strstr(text, own[i]);
   if (!said) return;
   said += 2;
   lua_pushlstring(L, text, (size_t)(said - text));
-  lua_pushfstring(
-      L, "%s: %s%s", l->what, said,
-      strstr(said, "nil value (local")
-          ? "; decode(state, codebook, group) is given a codebook and a group where the "
-            "quantizer has them"
-          : "");
+  lua_pushfstring(L, "%s: %s%s", l->what, said, advice(said));
   lua_concat(L, 2);
   lua_replace(L, 1);
   lua_settop(L, 1);

@@ -175,6 +175,25 @@ size_t qp_lua_keys(qp_lua *l, qp_lua_ref v, const char *path, const char ***keys
   return job.count;
 }
 
+/* Count other keys. */
+static int do_other_keys(lua_State *L) {
+  keys_job *job = lua_touserdata(L, 1);
+  qp_lua_push_path(L, job->v, job->path);
+  if (lua_type(L, -1) != LUA_TTABLE) return 0;
+  const lua_Integer items = (lua_Integer)lua_rawlen(L, -1);
+  for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+    const lua_Integer i = lua_isinteger(L, -2) ? lua_tointeger(L, -2) : 0;
+    job->count += lua_type(L, -2) != LUA_TSTRING && (i < 1 || i > items);
+  }
+  return 0;
+}
+
+bool qp_lua_has_other_keys(qp_lua *l, qp_lua_ref v, const char *path) {
+  keys_job job = {.v = v, .path = path};
+  if (qp_lua_protect(l, false, do_other_keys, &job, NULL)) l->missed = true;
+  return job.count > 0;
+}
+
 typedef struct numbers_job {
   qp_lua_ref v;
   const char *path;

@@ -34,6 +34,8 @@ bool qp_lua_get_number(qp_lua *l, qp_lua_ref v, const char *path, double *out);
 const char *qp_lua_get_string(qp_lua *l, qp_lua_ref v, const char *path);
 size_t qp_lua_length(qp_lua *l, qp_lua_ref v, const char *path); /* length of an array; 0 if there
                                                                     is none */
+/* Has a table a key that is neither a string nor a number of its array? */
+bool qp_lua_has_other_keys(qp_lua *l, qp_lua_ref v, const char *path);
 /* List the string keys of a table, sorted; '*keys' is one malloc'ed block, which the caller frees.
    */
 size_t qp_lua_keys(qp_lua *l, qp_lua_ref v, const char *path, const char ***keys);

@@ -91,11 +91,11 @@ static const char *nearest_name(const char *name, const spec_list *own, const sp
   return qp_suggest(name, names, n);
 }
 
-static qp_status fail_unknown(const qp_spec *s, const char *name, const char *near, qp_error *err) {
+static qp_status fail_unknown(const qp_spec *s, unsigned i, const char *near, qp_error *err) {
   return qp_fail(err, QP_E_ARG,
                  "%s:%d: %s: field 'parts': there is no quantizer '%s'%s%s%s; parts are "
                  "quantizers of the same file or of the palette",
-                 s->quantizer.file, s->line, s->quantizer.name, name,
+                 s->quantizer.file, s->part_line[i], s->quantizer.name, s->part_name[i],
                  near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
@@ -108,15 +108,15 @@ static qp_status resolve(qp_spec *s, const spec_list *own, qp_palette *palette, 
     const qp_status status = part || !palette ? QP_OK : find_spec(palette, name, &part, err);
     if (status) return status;
     if (!part)
-      return fail_unknown(s, name, nearest_name(name, own, palette ? &palette->all : NULL), err);
+      return fail_unknown(s, i, nearest_name(name, own, palette ? &palette->all : NULL), err);
     if (part->fault) {
       return qp_fail(err, QP_E_ARG, "%s:%d: %s: field 'parts': '%s' is refused: %s", q->file,
-                     s->line, q->name, name, part->fault);
+                     s->part_line[i], q->name, name, part->fault);
     }
     if (part->quantizer.kind == QP_SPLIT) {
       return qp_fail(err, QP_E_ARG,
                      "%s:%d: %s: field 'parts': '%s' is a split itself; name its parts instead",
-                     q->file, s->line, q->name, name);
+                     q->file, s->part_line[i], q->name, name);
     }
     const unsigned side = qp_quantizer_side(&part->quantizer);
     if (side && side != qp_quantizer_side(q)) {
@@ -124,7 +124,7 @@ static qp_status resolve(qp_spec *s, const spec_list *own, qp_palette *palette, 
           err, QP_E_ARG,
           "%s:%d: %s: field 'parts': '%s' has a rotation, order or scale of its own; all "
           "parts take x as the split says: give it the same fields, or its part none",
-          q->file, s->line, q->name, name);
+          q->file, s->part_line[i], q->name, name);
     }
     q->part[i].quantizer = &part->quantizer;
   }

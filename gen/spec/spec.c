@@ -14,6 +14,7 @@
 #include "gen/spec/layout.h"
 #include "gen/spec/lua_host.h"
 #include "gen/spec/spec_guard.h"
+#include "gen/spec/spec_lint.h"
 #include "gen/spec/spec_read.h"
 
 _Static_assert((int)QP_MAX_CODEBOOKS == (int)QP_LUA_MAX_CODEBOOKS, "codebooks of a decode");
@@ -224,8 +225,11 @@ static qp_status read_decode(qp_reader *r, qp_quantizer *q, const char *text, si
 /* ---- Split ---- */
 
 static qp_status read_part(qp_reader *r, unsigned i, qp_spec *s) {
+  static const char *const none[] = {NULL};
   char path[64];
   snprintf(path, sizeof path, "fields.parts.%u", i + 1);
+  const qp_status status = qp_read_known(r, path, "field 'parts': an item", none, true);
+  if (status) return status;
   if (qp_lua_length(r->lua, r->v, path) != 2) {
     return qp_read_fail(r, "field 'parts': item %u should be { \"name\", fraction }", i + 1);
   }
@@ -236,6 +240,9 @@ static qp_status read_part(qp_reader *r, unsigned i, qp_spec *s) {
                         i + 1, qp_read_describe(r, path));
   }
   memcpy(s->part_name[i], name, strlen(name) + 1);
+  const int parts = qp_read_line(r, "parts");
+  const int own = parts ? qp_spec_find_string(r->text, parts, name) : 0;
+  s->part_line[i] = own ? own : parts ? parts : r->line;
   snprintf(path, sizeof path, "fields.parts.%u.2", i + 1);
   double fraction = 0;
   if (!qp_lua_get_number(r->lua, r->v, path, &fraction) || !(fraction > 0 && fraction < 1)) {
@@ -256,12 +263,14 @@ static qp_status read_parts(qp_reader *r, qp_spec *s) {
                         "got %s of %zu",
                         QP_MAX_PARTS, qp_read_describe(r, "fields.parts"), parts);
   }
+  static const char *const none[] = {NULL};
   double sum = 0;
-  for (unsigned i = 0; i < parts; i++) {
-    const qp_status status = read_part(r, i, s);
-    if (status) return status;
+  qp_status status = qp_read_known(r, "fields.parts", "field 'parts'", none, true);
+  for (unsigned i = 0; i < parts && !status; i++) {
+    status = read_part(r, i, s);
     sum += s->quantizer.part[i].fraction;
   }
+  if (status) return status;
   if (fabs(sum - 1) > 1e-9) {
     return qp_read_fail(r, "field 'parts': the fractions add up to %.9g, should be 1", sum);
   }
@@ -463,8 +472,17 @@ static qp_status fail_result(file_job *job, qp_lua_ref result, size_t n) {
     return qp_read_fail(&r, "it returns nothing; write 'return' before its quantizer or before a "
                             "list { ... } of them");
   }
-  return qp_read_fail(&r, "it should return a quantizer or a list of 1 to %d, got %s of %zu",
-                      MAX_QUANTIZERS, qp_read_describe(&r, ""), n);
+  char of[32] = "";
+  if (qp_lua_type_of(job->lua, result, "") == QP_LUA_TABLE) snprintf(of, sizeof of, " of %zu", n);
+  return qp_read_fail(&r, "it should return a quantizer or a list of 1 to %d, got %s%s",
+                      MAX_QUANTIZERS, qp_read_describe(&r, ""), of);
+}
+
+/* A list has no names, under which a quantizer would be lost. */
+static qp_status check_list(file_job *job, qp_lua_ref result) {
+  static const char *const none[] = {NULL};
+  const qp_reader r = {.lua = job->lua, .file = job->file, .v = result, .err = job->err};
+  return qp_read_known(&r, "", "the list of quantizers that it returns", none, true);
 }
 
 /* Run the file, whose conditions ask whether they are of values.  One with a 0 in it is no text. */
@@ -488,6 +506,8 @@ static qp_status load_all(file_job *job) {
   const bool list = qp_lua_type_of(job->lua, result, "kind") == QP_LUA_NIL;
   const size_t n = list ? qp_lua_length(job->lua, result, "") : 1;
   if (n > MAX_QUANTIZERS || (list && !n)) return fail_result(job, result, n);
+  if (list) status = check_list(job, result);
+  if (status) return status;
   job->specs = calloc(n, sizeof(qp_spec *));
   if (!job->specs) return qp_fail(job->err, QP_E_NOMEM, "out of memory");
   for (size_t i = 0; i < n && !status; i++) {

@@ -13,6 +13,7 @@ typedef struct qp_spec {
   int line;    /* line of its constructor; 0: not known */
   char *fault; /* why it is refused; NULL: it is right.  Then its name is all that holds */
   char part_name[QP_MAX_PARTS][sizeof((qp_quantizer *)0)->name]; /* split only */
+  int part_line[QP_MAX_PARTS]; /* where each is named; else the line of the constructor */
 } qp_spec;
 
 /*

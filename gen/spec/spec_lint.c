@@ -2,6 +2,7 @@
 /* Lines of fields, found in the text of a spec. */
 #include "gen/spec/spec_lint.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #include "gen/spec/lua_text.h"
@@ -24,6 +25,23 @@ static const char *constructor_at(const char *at) {
   return t.at + t.length;
 }
 
+static int line_of(const char *begin, int line, const char *end) {
+  for (const char *c = begin; c < end; c++) line += *c == '\n';
+  return line;
+}
+
+int qp_spec_find_string(const char *text, int line, const char *word) {
+  const char *at = line_start(text, line);
+  const size_t length = strlen(word);
+  if (!at) return 0;
+  for (qp_lua_token t = qp_lua_token_at(at); t.length; t = next(t)) {
+    const bool string = *t.at == '"' || *t.at == '\'';
+    if (string && t.length == length + 2 && !strncmp(t.at + 1, word, length))
+      return line_of(at, line, t.at);
+  }
+  return 0;
+}
+
 int qp_spec_find_field(const char *text, int line, const char *path) {
   const char *at = line_start(text, line);
   int depth = 0, wanted = 1, found = 0;
@@ -35,8 +53,7 @@ int qp_spec_find_field(const char *text, int line, const char *path) {
       break; /* its table is over */
     if (depth != wanted || t.length != part || strncmp(t.at, path, part) != 0) continue;
     if (!qp_lua_token_is(next(t), "=")) continue;
-    found = line;
-    for (const char *c = at; c < t.at; c++) found += *c == '\n';
+    found = line_of(at, line, t.at);
     if (!path[part]) break;
     path += part + 1;
     wanted++;

@@ -10,4 +10,7 @@
 */
 int qp_spec_find_field(const char *text, int line, const char *path);
 
+/* Find the line where the string 'word' stands, at or behind line 'line'; 0: nowhere. */
+int qp_spec_find_string(const char *text, int line, const char *word);
+
 #endif

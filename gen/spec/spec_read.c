@@ -15,29 +15,37 @@
 
 enum { MAX_ENTRIES = 65536, MIN_GROUP = 8, MAX_GROUP = 65536 };
 
-/* The line of the field that a message begins with, as in "field 'group.size': ..."; 0 where it
-   begins otherwise or the constructor does not spell the field out. */
-static int field_line(const qp_reader *r, const char *message) {
-  char path[128];
-  const char *name = strncmp(message, "field '", 7) ? NULL : message + 7;
-  const size_t length = name ? strcspn(name, "'") : 0;
-  if (!r->text || !r->line || !length || length >= sizeof path) return 0;
-  memcpy(path, name, length);
-  path[length] = 0;
-  return qp_spec_find_field(r->text, r->line, path);
+/* The path of the field that a message begins with: "field 'group.size': ...", "codebook 'a': ...",
+   which is codebooks.a, or codebook where that is its name; "" where it begins otherwise. */
+static void field_of(const char *message, char *path, size_t size) {
+  const bool field = !strncmp(message, "field '", 7), book = !strncmp(message, "codebook '", 10);
+  const char *name = message + (field ? 7 : book ? 10 : 0);
+  const int length = field || book ? (int)strcspn(name, "'") : 0;
+  const bool named = book && strncmp(name, "codebook'", 9) != 0;
+  snprintf(path, size, "%s%.*s", named ? "codebooks." : "", length, name);
+}
+
+/* The message, at the line of a field ("": the constructor's, as where it is not spelled out). */
+static qp_status fail_at(const qp_reader *r, const char *field, const char *text) {
+  char line[16] = "";
+  const int own = *field ? qp_read_line(r, field) : 0;
+  if (own || r->line) snprintf(line, sizeof line, ":%d", own ? own : r->line);
+  return qp_fail(r->err, QP_E_ARG, "%s%s: %s%s%s", r->file, line, r->name ? r->name : "",
+                 r->name ? ": " : "", text);
+}
+
+int qp_read_line(const qp_reader *r, const char *field) {
+  return r->text && r->line ? qp_spec_find_field(r->text, r->line, field) : 0;
 }
 
 qp_status qp_read_fail(const qp_reader *r, const char *format, ...) {
-  char text[2048];
+  char text[2048], field[128];
   va_list ap;
   va_start(ap, format);
   vsnprintf(text, sizeof text, format, ap);
   va_end(ap);
-  char line[16] = "";
-  const int own = field_line(r, text);
-  if (own || r->line) snprintf(line, sizeof line, ":%d", own ? own : r->line);
-  return qp_fail(r->err, QP_E_ARG, "%s%s: %s%s%s", r->file, line, r->name ? r->name : "",
-                 r->name ? ": " : "", text);
+  field_of(text, field, sizeof field);
+  return fail_at(r, field, text);
 }
 
 const char *qp_read_describe(const qp_reader *r, const char *path) {
@@ -128,28 +136,46 @@ static size_t count_names(const char *const *names) {
   return n;
 }
 
+/* The name that is near, or what another constructor calls 'step' or 'bits'; NULL: none. */
+static const char *near_name(const char *key, const char *const *known) {
+  const char *near = qp_suggest(key, known, count_names(known));
+  const char *other = !strcmp(key, "step") ? "bits" : !strcmp(key, "bits") ? "step" : "";
+  for (size_t k = 0; !near && known[k]; k++)
+    if (!strcmp(known[k], other)) near = known[k];
+  return near;
+}
+
+static qp_status refuse_key(const qp_reader *r, const char *path, const char *what, const char *key,
+                            const char *const *known) {
+  const char *near = near_name(key, known);
+  char fields[256] = "", text[1024], full[256], own[256];
+  size_t used = 0;
+  for (size_t k = 0; known[k] && used + 40 < sizeof fields; k++) {
+    used += (size_t)snprintf(fields + used, sizeof fields - used, "%s%s", k ? ", " : "", known[k]);
+  }
+  snprintf(text, sizeof text, "%s has no field '%.80s'%s%s%s; %s%s", what, key,
+           near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "",
+           known[0] ? "its fields are " : "it is a list", fields);
+  snprintf(full, sizeof full, "%s.%.80s", path, key);
+  return fail_at(r, field_name(full, own, sizeof own), text);
+}
+
 qp_status qp_read_known(const qp_reader *r, const char *path, const char *what,
                         const char *const *known, bool items) {
   const char **keys = NULL;
-  const size_t count = qp_lua_keys(r->lua, r->v, path, &keys), names = count_names(known);
+  const size_t count = qp_lua_keys(r->lua, r->v, path, &keys);
   qp_status status = QP_OK;
   if (!items && qp_lua_length(r->lua, r->v, path)) {
     status = qp_read_fail(r, "%s has an item without a name; every field is 'name = value'", what);
+  }
+  if (!status && qp_lua_has_other_keys(r->lua, r->v, path)) {
+    status = qp_read_fail(r, "%s has a key that is no name and no place in a list", what);
   }
   for (size_t i = 0; i < count && !status; i++) {
     size_t k = 0;
     while (known[k] && strcmp(keys[i], known[k]) != 0) k++;
     if (known[k]) continue;
-    const char *near = qp_suggest(keys[i], known, names);
-    char fields[256] = "";
-    size_t used = 0;
-    for (k = 0; known[k] && used + 40 < sizeof fields; k++) {
-      used +=
-          (size_t)snprintf(fields + used, sizeof fields - used, "%s%s", k ? ", " : "", known[k]);
-    }
-    status =
-        qp_read_fail(r, "%s has no field '%.80s'%s%s%s; its fields are %s", what, keys[i],
-                     near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "", fields);
+    status = refuse_key(r, path, what, keys[i], known);
   }
   free(keys);
   return status;
@@ -360,9 +386,11 @@ static qp_status read_all_named(const qp_reader *r, qp_quantizer *q) {
   const char **names = NULL;
   const size_t count = qp_lua_keys(r->lua, r->v, "fields.codebooks", &names);
   qp_status status = QP_OK;
-  if (!count || qp_lua_length(r->lua, r->v, "fields.codebooks")) {
+  if (!count || qp_lua_length(r->lua, r->v, "fields.codebooks") ||
+      qp_lua_has_other_keys(r->lua, r->v, "fields.codebooks")) {
     status = qp_read_fail(r, "field 'codebooks' should be a table { name = codebook, ... }, got %s",
-                          count ? "a list" : qp_read_describe(r, "fields.codebooks"));
+                          count ? "one with items without names"
+                                : qp_read_describe(r, "fields.codebooks"));
   }
   for (size_t i = 0; i < count && !status; i++) status = read_named(r, names[i], q);
   free(names);
@@ -400,9 +428,11 @@ static qp_status check_field_items(const qp_reader *r, const char *name) {
 }
 
 static qp_status read_type(const qp_reader *r, const char *name, unsigned *out) {
-  char path[128], types[128] = "";
+  char of[112], path[128], types[128] = "";
   size_t used = 0;
-  snprintf(path, sizeof path, "fields.group.%s.1", name);
+  snprintf(of, sizeof of, "fields.group.%s", name);
+  snprintf(path, sizeof path, "%s.1", of);
+  const bool whole = qp_lua_type_of(r->lua, r->v, of) == QP_LUA_TABLE;
   const char *type = qp_lua_get_string(r->lua, r->v, path);
   for (*out = 0; *out < QP_FIELD_TYPE_COUNT; ++*out) {
     const char *known = qp_field_row_of(*out)->name;
@@ -412,23 +442,25 @@ static qp_status read_type(const qp_reader *r, const char *name, unsigned *out) 
   return qp_read_fail(r,
                       "field 'group.%s' should be { type, lowest, highest } with a type of %s, "
                       "got %s",
-                      name, types, qp_read_describe(r, path));
+                      name, types, qp_read_describe(r, whole ? path : of));
 }
 
 static qp_status read_range(const qp_reader *r, const char *name, qp_field *f) {
   const qp_field_row *type = qp_field_row_of(f->type);
-  char path[128];
-  snprintf(path, sizeof path, "fields.group.%s.2", name);
-  bool right = qp_lua_get_number(r->lua, r->v, path, &f->lo);
-  snprintf(path, sizeof path, "fields.group.%s.3", name);
-  right = right && qp_lua_get_number(r->lua, r->v, path, &f->hi);
+  char lo[128], hi[128], lowest[128];
+  snprintf(lo, sizeof lo, "fields.group.%s.2", name);
+  snprintf(hi, sizeof hi, "fields.group.%s.3", name);
+  bool right = qp_lua_get_number(r->lua, r->v, lo, &f->lo);
+  right = right && qp_lua_get_number(r->lua, r->v, hi, &f->hi);
   right = right && f->lo >= type->lo && f->lo <= f->hi && f->hi <= type->hi;
   if (right && type->integer) right = f->lo == floor(f->lo) && f->hi == floor(f->hi);
   if (right) return QP_OK;
+  snprintf(lowest, sizeof lowest, "%s", qp_read_describe(r, lo));
   return qp_read_fail(r,
                       "field 'group.%s' should be { \"%s\", lowest, highest } with %g <= "
-                      "lowest <= highest <= %g%s",
-                      name, type->name, type->lo, type->hi, type->integer ? ", both integers" : "");
+                      "lowest <= highest <= %g%s, got %s and %s",
+                      name, type->name, type->lo, type->hi, type->integer ? ", both integers" : "",
+                      lowest, qp_read_describe(r, hi));
 }
 
 static qp_status read_columns(const qp_reader *r, const char *path, unsigned *out) {
@@ -514,6 +546,11 @@ qp_status qp_read_group(const qp_reader *r, qp_quantizer *q) {
   if (qp_read_is_nil(r, "fields.group")) return QP_OK;
   if (qp_lua_type_of(r->lua, r->v, "fields.group") != QP_LUA_TABLE) {
     return wrong_type(r, "fields.group", "a table { size = 128, scale = { \"f16\", 0.001, 4 } }");
+  }
+  if (qp_lua_length(r->lua, r->v, "fields.group") ||
+      qp_lua_has_other_keys(r->lua, r->v, "fields.group")) {
+    return qp_read_fail(r, "field 'group' has an item without a name; every field is NAME = { "
+                           "type, lowest, highest }");
   }
   qp_status status = QP_OK;
   if (!qp_read_is_nil(r, "fields.group.size")) {

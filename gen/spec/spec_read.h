@@ -18,10 +18,13 @@ typedef struct qp_reader {
   qp_error *err;
 } qp_reader;
 
-/* "file:line: name: message"; QP_E_ARG.  Where the message begins with "field 'PATH'", the line is
-   that field's own. */
+/* "file:line: name: message"; QP_E_ARG.  Where the message begins with "field 'PATH'" or "codebook
+   'NAME'", the line is that field's own. */
 qp_status qp_read_fail(const qp_reader *r, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* The line where the constructor spells a field out ("group.size"); 0: it does not. */
+int qp_read_line(const qp_reader *r, const char *field);
 
 /* Say what a value is, for "got ...": "17", "the string 'x'", "a table", "nothing".  The text is
    valid until the next call by the same thread. */

@@ -612,6 +612,72 @@ Test(quantizer, what_is_stored_must_be_used) {
       "field 'group.a' has 4 items");
 }
 
+Test(quantizer, what_is_wrong_in_a_table_is_said_of_its_own_line) {
+  expect_error("return scalar {\n  name = 'x',\n  bits = 2,\n  codbook = values { 1 } }",
+               "my.lua:4: x: scalar has no field 'codbook'; did you mean 'codebook'?");
+  expect_error("return vector {\n  name = 'x', dim = 2,\n  step = 4 }",
+               "my.lua:3: x: vector has no field 'step'; did you mean 'bits'?");
+  expect_error("return trellis {\n  name = 'x',\n  bits = 4 }",
+               "my.lua:3: x: trellis has no field 'bits'; did you mean 'step'?");
+  expect_error("return scalar {\n  name = 'x', bits = 2,\n  codebook = values {\n    1e9 } }",
+               "my.lua:3: x: codebook 'codebook': number 1");
+  expect_error("return scalar {\n  name = 'x', bits = 2,\n  codebooks = {\n"
+               "    a = values { 1 },\n    codebook = lloyd_max {\n      entris = 4 } } }",
+               "my.lua:6: x: lloyd_max has no field 'entris'");
+  expect_error("return scalar {\n  name = 'x', bits = 2,\n  codebooks = {\n"
+               "    a = values { 1 },\n    b = values { dim = 2, 1 } } }",
+               "my.lua:5: x: codebook 'b': 1 values should be a multiple");
+  expect_error("return split {\n  name = 'x',\n  parts = {\n    { 'nuq-2', 1/2 },\n"
+               "    { 'nuq-33', 1/2 } } }",
+               "my.lua:4: x: field 'parts': there is no quantizer 'nuq-2'");
+  expect_error_of("x",
+                  "local half = 1/2\nlocal function q(n)\n  return scalar { name = n, bits = 1,\n"
+                  "    codebook = values { -1, 1 } }\nend\nreturn { q('a'), split {\n"
+                  "  name = 'x',\n  parts = {\n    { 'a', half },\n    { 'b', half } } } }",
+                  "my.lua:10: x: field 'parts': there is no quantizer 'b'");
+}
+
+Test(quantizer, what_a_table_has_beside_its_fields_is_not_lost) {
+  expect_error("return scalar { name = 'x', bits = 2,\n"
+               "  group = { size = 32, a = { 'f16', 0, 1 },\n    { 'f16', 0, 1 } } }",
+               "my.lua:2: x: field 'group' has an item without a name");
+  expect_error("return scalar { name = 'x', bits = 2,\n"
+               "  group = { size = 32, a = { 'f16', 0, 1 }, [true] = { 'f16', 0, 1 } } }",
+               "my.lua:2: x: field 'group' has an item without a name");
+  expect_error("return scalar { name = 'x', bits = 2,\n"
+               "  codebooks = { a = values { 1 }, [9] = values { 1 } } }",
+               "my.lua:2: x: field 'codebooks' should be a table { name = codebook, ... }, got one "
+               "with items without names");
+  expect_error("return scalar { name = 'x', [2.5] = 1, bits = 2, codebook = values { 1 } }",
+               "scalar has a key that is no name and no place in a list");
+  expect_error("return split { name = 'x', parts = { { 'a', 1/2 }, { 'b', 1/2 },\n  c = 1 } }",
+               "my.lua:2: x: field 'parts' has no field 'c'; it is a list");
+  expect_error("return split { name = 'x', parts = { { 'a', 1/2, at = 3 }, { 'b', 1/2 } } }",
+               "field 'parts': an item has no field 'at'; it is a list");
+  expect_error("local q = scalar { name = 'x', bits = 1, codebook = values { -1, 1 } }\n"
+               "return { q, b = q }",
+               "the list of quantizers that it returns has no field 'b'; it is a list");
+}
+
+Test(quantizer, what_lua_says_of_values_comes_with_advice) {
+  static const char advice[] = "a value of decode has no number when the file is loaded";
+  expect_error(DECODE("for i = 1, c do end return half(c)"),
+               "my.lua:4: x: decode: bad 'for' limit (number expected, got word); a value of");
+  expect_error(DECODE("return half(math.floor(c))"), advice);
+  expect_error(DECODE("return math.sqrt(half(c))"), advice);
+  expect_error(DECODE("return half(({ 1, 2 })[c])"),
+               "got nil; a table of Lua has nothing at a word");
+  expect_error(DECODE("return half(c) * ({ 1, 2 })[c]"),
+               "got half and nil; a table of Lua has nothing at a word");
+  expect_error(DECODE("return c.x"), "decode(state, codebook, group) is given the state first");
+  expect_error(DECODE("return half(0/0) * half(c)"), "half(x): nan is no fp16 number");
+  expect_error("return scalar { name = 'x', bits = 2, group = { size = 64, a = 'f16' } }",
+               "bf16, f32, got the string 'f16'");
+  expect_error("return scalar { name = 'x', bits = 2, group = { size = 64, a = { 'f16', lo } } }",
+               "lowest <= highest <= 65504, got a function and nothing");
+  expect_error("return 3", "a list of 1 to 256, got 3");
+}
+
 Test(quantizer, names_that_are_not_there_get_advice) {
   expect_error(DECODE("return popcout(c)"), "no 'popcout'; did you mean 'popcount'?");
   expect_error(DECODE("return sqrt(half(c))"), "no 'sqrt'; Lua's own is math.sqrt");
