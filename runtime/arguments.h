@@ -141,8 +141,8 @@ static inline uint64_t qp_glu_word(uint32_t activation, float limit) {
        "[sequences][K]; fields: float [sequences][K]")                                             \
   WORD(table, "const void *table",                                                                 \
        "trellis: gen/encode/path_table.h, numbers, then float t^ [ENTRIES][DIM]; codes: fp16 "     \
-       "[CODES][DIM], of ROW [sequences][CODES][DIM]; fields: gen/encode/field_table.h; stages: "  \
-       "templates/stage_table.h")                                                                  \
+       "[CODES][DIM], of ROW [sequences][CODES][DIM]; fields: gen/encode/field_table.h, shapes: "  \
+       "shape_table.h, sums: sum_table.h beside it; stages: templates/stage_table.h")              \
   WORD(y, "unsigned *codes",                                                                       \
        "[sequences][STEPS]; of codes [sequences], of ROW [sequences][ROW]; of fields "             \
        "[sequences][K]")                                                                           \

@@ -422,6 +422,8 @@ broken "a zero added, not taken off" $fields \
   'return {x.a - y.a, x.b - y.b}' 'return {x.a - y.a, x.b + y.b}' int8-g128 --op encode
 broken "a row's last group as if it were whole" templates/encode_fields.cu.in \
   'K - column < GROUP ? K - column : GROUP' 'GROUP' $fit --op encode
+broken "a start that is drawn where a known one should be" templates/field_sums.cuh.in \
+  'i - SUMS_BEST, now.field' 'i, now.field' bcq-2 --op encode
 
 # Of chains of dependent launches: not a row of the default check, but of `qpal check --chains`.
 sed -i '/griddepcontrol.wait/d' "$work/home/$gemm"

@@ -20,8 +20,8 @@ static qp_status check_sums(const qp_quantizer *q, qp_error *err) {
   qp_field_sums_free(sums);
   if (status || !so) return status;
   return qp_fail(err, QP_E_LIMIT,
-                 "%s: weights that are sums of fields get these and their codes in turns, on the "
-                 "CPU alone",
+                 "%s: weights that are sums of fields get these and their codes in turns, by "
+                 "kernels of their own",
                  q->name);
 }
 

@@ -106,6 +106,7 @@ typedef struct qp_kernel_op {
   ROW(encode_fed_fields)                                                                           \
   ROW(encode_fields)                                                                               \
   ROW(encode_shapes)                                                                               \
+  ROW(encode_sums)                                                                                 \
   ROW(encode_stages)                                                                               \
   ROW(encode_fed_vectors)                                                                          \
   ROW(encode_fed_shapes)                                                                           \

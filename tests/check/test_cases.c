@@ -11,13 +11,14 @@
 static qp_palette *palette;
 static qp_families *families;
 static qp_error error;
-enum { LISTED = 8 };
+enum { LISTED = 9 };
 static const qp_quantizer *list[LISTED];
 static qp_cases cases;
 
 static void set_up(void) {
-  static const char *const names[LISTED] = {"tcq-3",     "tcq-2.25",  "vq2-3", "nuq-4",
-                                            "int4-g128", "anyprec-3", "ccq-2", "e8p-3"};
+  static const char *const names[LISTED] = {"tcq-3",     "tcq-2.25",  "vq2-3",
+                                            "nuq-4",     "int4-g128", "anyprec-3",
+                                            "ccq-2",     "e8p-3",     "bcq-2"};
   cr_assert_eq(qp_palette_open(&palette, &error), QP_OK, "%s", error.text);
   cr_assert_eq(qp_families_open(&families, &error), QP_OK, "%s", error.text);
   for (size_t i = 0; i < LISTED; i++)

@@ -269,7 +269,7 @@ Test(cli, check_takes_some_operations_or_all_but_them) {
 Test(cli, check_says_why_a_quantizer_has_no_encode_kernel) {
   expect("check ternary-1.6 --op encode-fed", 2, "ternary-1.6: errors of vectors of 10 weights");
   expect("check ternary-1.6 --op encode-fed", 2, "finds its codes on the CPU");
-  expect("check bcq-2 --op encode", 2, "a number that the fields set");
+  expect("check int4-g128-bf16 --op encode", 2, "a number that the fields set");
   expect("check long-3 --op encode", 2, "kernels encode up to 20");
   expect("check tcq-3.25 --op encode-fed", 2, "of those: tcq-3 tcq-3.5");
 }

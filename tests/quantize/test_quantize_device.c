@@ -36,6 +36,17 @@ static const char spec[] =
     "      d = random_gaussian { entries = 64, dim = 8, seed = 4, scope = 'tensor' } },\n"
     "    decode = function (c, books) return books.a[c & 31] * 0.5 +\n"
     "      books.b[c >> 5 & 31] * 0.25 + books.c[c >> 10 & 31] * 0.125 + books.d[c >> 15] end },\n"
+    "  scalar { name = 'signs', bits = 2, planes = true,\n"
+    "    group = { size = 48, a = { 'f16', 0.015625, 4 }, b = { 'bf16', 0.015625, 4 } },\n"
+    "    decode = function (c, _, g)\n"
+    "      local function sign(bit) return single(half_signed(bit * 2 - 1)) end\n"
+    "      return sign(c & 1) * single(g.a) + sign(c >> 1) * g.b end },\n"
+    "  vector { name = 'trits', dim = 4, bits = 8,\n"
+    "    group = { size = 48, d = { 'f16', 0.015625, 4 } },\n"
+    "    decode = function (c, _, g)\n"
+    "      local w = {}\n"
+    "      for i = 0, 3 do w[i + 1] = half_signed(min(c >> 2 * i & 3, 2) - 1) * g.d end\n"
+    "      return w end },\n"
     "  split { name = 'tiny', parts = { { 'tiny-2', 1/2 }, { 'tiny-3', 1/2 } } } }\n";
 
 /* One block whose k_proj has 16 rows (half a group) of 64 columns. */
@@ -223,9 +234,18 @@ Test(quantize_device, bit_planes) {
               "\n4096 codes by kernels on sim");
 }
 
-/* A sum of signs times scales has no encode kernel: threads do it. */
+/* Of several types; a last group that is not whole. */
+Test(quantize_device, fields_that_add_up) {
+  expect_same(own("signs", false), "\n2048 codes by kernels on sim");
+}
+
+Test(quantize_device, fields_of_vectors_that_add_up) {
+  expect_same(own("trits", false), "\n512 codes by kernels on sim");
+}
+
+/* What rounds to BF16 on the way has no encode kernel: threads do it. */
 Test(quantize_device, what_has_no_kernel_is_encoded_by_threads) {
-  expect_same("--quantizer bcq-2 --keep mlp", "\n0 codes by kernels on sim");
+  expect_same("--quantizer int4-g128-bf16 --keep mlp", "\n0 codes by kernels on sim");
 }
 
 Test(quantize_device, a_device_that_is_not_there_is_told) {

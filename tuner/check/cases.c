@@ -9,6 +9,7 @@
 #include "gen/encode/field_table.h"
 #include "gen/encode/nested.h"
 #include "gen/encode/shapes.h"
+#include "gen/encode/sum_table.h"
 #include "gen/encode/trellis.h"
 #include "gen/kernel/kernel.h"
 #include "tuner/check/cases_make.h"
@@ -218,7 +219,8 @@ static unsigned encodes(const qp_quantizer *q) {
 /* Say which kind of search group fields get, as a bit of 'met'. */
 static unsigned field_search_of(const qp_quantizer *q, unsigned columns) {
   qp_field_table t;
-  if (qp_has_shapes(q)) return 1u << 31; /* of other searches no such sum is met */
+  if (qp_is_sums(q)) return q->dim > 1 ? 1u << 29 : 1u << 30; /* of others no such number is met */
+  if (qp_has_shapes(q)) return 1u << 31;
   if (qp_field_table_make(q, columns, false, &t, NULL)) return 0;
   return 1u << (t.grid + 2 * (t.few || t.nested) + 4 * t.flips + 8 * t.shifts + 16 * t.slices);
 }
@@ -244,10 +246,11 @@ static void encoders(qp_case_maker *m) {
     p.segments = 1;
     p.segment[0].quantizer = q;
     const bool trellis = q->kind == QP_TRELLIS;
+    const bool sums = !trellis && qp_is_sums(q); /* which look at few of their codes */
     const unsigned kind = encodes(q), large = q->fields ? LARGE_BITS_OF_FIELDS : LARGE_BITS;
     p.segment[0].rows = m->w->rows ? m->w->rows : 48;
     p.columns = m->w->columns ? m->w->columns : q->fields ? columns_of_fields(q) : 64;
-    if (!is_served(m, &p) || (few && !trellis && q->window > large)) continue;
+    if (!is_served(m, &p) || (few && !trellis && !sums && q->window > large)) continue;
     if (kind == ENCODES_STAGES && !all && m->w->quantizers > NAMED) continue;
     if (met[kind]++ % (all ? each_of_all : each_of)[kind]) continue;
     const unsigned search = kind == ENCODES_FIELDS ? field_search_of(q, p.columns) : 0;

@@ -12,6 +12,7 @@
 #include "gen/encode/shape_table.h"
 #include "gen/encode/shapes.h"
 #include "gen/encode/stage_table.h"
+#include "gen/encode/sum_table.h"
 #include "gen/kernel/kernel.h"
 #include "runtime/half.h"
 
@@ -100,8 +101,17 @@ static void *shapes_table(const qp_coder *c, unsigned columns, size_t *bytes) {
   return t.data;
 }
 
+/* The same of fields that add up; NULL where they do not. */
+static void *sums_table(const qp_coder *c, size_t *bytes) {
+  qp_sum_table t;
+  if (!qp_coder_has_fields(c) || qp_sum_table_make(c->quantizer, true, &t, NULL)) return NULL;
+  *bytes = t.bytes;
+  return t.data;
+}
+
 void *qp_device_search_table(const qp_coder *c, const qp_kernel *k, size_t *bytes) {
   if (c->kind == QP_CODER_TRELLIS) return trellis_table(c, k, bytes);
+  if (!strcmp(k->choice.family->kernel->form, "sums")) return sums_table(c, bytes);
   if (qp_has_shapes(c->quantizer)) return shapes_table(c, k->problem.columns, bytes);
   if (qp_coder_has_fields(c)) return fields_table(c, k->problem.columns, bytes);
   if (c->stages.count || (k->problem.op == QP_OP_ENCODE_FED && qp_coder_feeds_vectors(c)))

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/* The rows that find group fields whose sum a weight is, with codes. */
+#include <stdlib.h>
+
+#include "runtime/arch.h"
+#include "gen/encode/sum_table.h"
+#include "gen/kernel/kernel.h"
+#include "gen/kernel/kernel_op.h"
+#include "gen/kernel/op_encode.h"
+
+enum { WARP = 32, DRAWN = 96, BEST = 12 /* as in templates/field_sums.h */ };
+
+static const qp_quantizer *quantizer_of(const qp_kernel *k) {
+  return k->problem.segment[0].quantizer;
+}
+
+static qp_status check_sums(const qp_problem *p, const char *family, qp_error *err) {
+  const qp_quantizer *q = p->segment[0].quantizer;
+  qp_sum_table t;
+  qp_status status = qp_encode_check_linear(p, err);
+  if (status) return status;
+  status = qp_sum_table_make(q, false, &t, err);
+  if (status == QP_E_ARG)
+    return qp_encode_other_kind(p, family, "group fields whose sum a weight is", err);
+  if (!status && q->dim == 2)
+    return qp_fail(err, QP_E_LIMIT,
+                   "%s: pairs of weights that are sums of fields are found on the CPU alone",
+                   q->name);
+  if (status || p->columns % q->dim == 0) return status;
+  return qp_fail(err, QP_E_LIMIT, "%s: kernels find codes of %u weights, which divide K; K is %u",
+                 q->name, q->dim, p->columns);
+}
+
+#define SUMS_CONSTANTS(X)                                                                          \
+  X(UNSIGNED, THREADS, k->block, "threads a block")                                                \
+  X(UNSIGNED, K, k->problem.columns, "columns of the targets")                                     \
+  X(UNSIGNED, DIM, q->dim, "weights a code")                                                       \
+  X(UNSIGNED, GROUP, q->group, "columns of a group")                                               \
+  X(UNSIGNED, FIELDS, q->fields, "of a group")                                                     \
+  X(UNSIGNED, HALVES, t.halves, "those that are fp16, a bit for each,")                            \
+  X(UNSIGNED, BF16S, t.bf16, "and bf16; the others are fp32")                                      \
+  X(UNSIGNED, CLASSES, t.classes, "different sums of a weight")
+
+static const qp_named sums_constant[] = {SUMS_CONSTANTS(QP_NAMED)};
+
+static void sums_values(const qp_kernel *k, unsigned *v) {
+  const qp_quantizer *q = quantizer_of(k);
+  qp_sum_table t = {0};
+  qp_sum_table_make(q, false, &t, NULL); /* the check made it before */
+  SUMS_CONSTANTS(QP_VALUE)
+}
+
+static const qp_tunable_use sums_tunable[] = {
+    {"warps", 1, 16, QP_NEEDED, false, "warps a block"},
+};
+
+static unsigned even(unsigned n) { return n + n % 2; }
+
+/* Count bytes as the template's struct Shared has them. */
+static qp_status size_sums(qp_kernel *k, qp_error *err) {
+  const qp_quantizer *q = quantizer_of(k);
+  qp_sum_table t;
+  const qp_status status = qp_sum_table_make(q, false, &t, err);
+  if (status) return status;
+  const unsigned room = qp_arch_smem_bytes(k->problem.arch);
+  unsigned power = 1;
+  while (power < q->group) power *= 2;
+  const unsigned words = 8 * t.classes + (q->dim > 1 ? (t.classes + 7) / 8 * 8 : 0);
+  const unsigned team = 8 * (q->group + 1 + DRAWN + q->fields + 1) + words + 4 * even(power + BEST);
+  k->grid = 4 * k->problem.sm_count;
+  k->smem_bytes = 8 * t.classes * (q->fields + 1) + k->block / WARP * team;
+  if (k->smem_bytes <= room) return QP_OK;
+  return qp_fail(err, QP_E_LIMIT,
+                 "%s: groups of %u columns take %u bytes of shared memory; sm_%u has %u", q->name,
+                 q->group, k->smem_bytes, k->problem.arch, room);
+}
+
+static qp_status add_decode(qp_text *t, const qp_kernel *k, qp_error *err) {
+  char *decode = qp_plain_cuda(quantizer_of(k), "P0");
+  if (!decode) return qp_fail(err, QP_E_NOMEM, "no memory for the decode's text");
+  qp_text_add(t, "%s", decode);
+  free(decode);
+  return QP_OK;
+}
+
+const qp_kernel_op qp_op_encode_sums = {
+    .op = QP_OP_ENCODE,
+    .form = "sums",
+    .help = "group fields whose sum a weight is, by least squares and codes in turns, a warp a "
+            "group",
+    QP_OP_LIST(tunable, sums_tunable),
+    QP_OP_LIST(constant, sums_constant),
+    .values = sums_values,
+    .check = check_sums,
+    .size = size_sums,
+    .hole = {QP_HOLES_OF_ALL, [QP_HOLE_quantizers] = add_decode},
+};
