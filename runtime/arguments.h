@@ -157,7 +157,8 @@ static inline uint64_t qp_glu_word(uint32_t activation, float limit) {
   WORD(table, "const void *table",                                                                 \
        "trellis: gen/encode/path_table.h, numbers, then float t^ [ENTRIES][DIM]; codes: fp16 "     \
        "[CODES][DIM], OF_ROWS [groups][32][CODES][DIM]; fields: gen/encode/field_table.h; "        \
-       "vectors: templates/stage_table.h; shapes: gen/encode/shape_table.h")                       \
+       "vectors: templates/stage_table.h; shapes: gen/encode/shape_table.h, sums: sum_table.h "    \
+       "beside it")                                                                                \
   WORD(values, "const unsigned short *values",                                                     \
        "trellis: fp16 [2^WINDOW][DIM]; vectors: fp16 of all codebooks")                            \
   WORD(y, "unsigned *codes",                                                                       \

@@ -110,6 +110,7 @@ typedef struct qp_kernel_op {
   ROW(encode_stages)                                                                               \
   ROW(encode_fed_vectors)                                                                          \
   ROW(encode_fed_shapes)                                                                           \
+  ROW(encode_fed_sums)                                                                             \
   ROW(rotate_norm)                                                                                 \
   ROW(rotate_glu)                                                                                  \
   ROW(rotate_tensor)                                                                               \

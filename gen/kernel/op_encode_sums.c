@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The rows that find group fields whose sum a weight is, with codes. */
+/* The rows that find group fields whose sum a weight is, with codes, without and with error
+   feedback. */
 #include <stdlib.h>
 
 #include "runtime/arch.h"
@@ -8,7 +9,12 @@
 #include "gen/kernel/kernel_op.h"
 #include "gen/kernel/op_encode.h"
 
-enum { WARP = 32, DRAWN = 96, BEST = 12 /* as in templates/field_sums.h */ };
+enum {
+  WARP = 32,
+  ROWS = 32, /* of a group of rows */
+  DRAWN = 96,
+  BEST = 12 /* as in templates/field_sums.h */
+};
 
 static const qp_quantizer *quantizer_of(const qp_kernel *k) {
   return k->problem.segment[0].quantizer;
@@ -39,7 +45,8 @@ static qp_status check_sums(const qp_problem *p, const char *family, qp_error *e
   X(UNSIGNED, FIELDS, q->fields, "of a group")                                                     \
   X(UNSIGNED, HALVES, t.halves, "those that are fp16, a bit for each,")                            \
   X(UNSIGNED, BF16S, t.bf16, "and bf16; the others are fp32")                                      \
-  X(UNSIGNED, CLASSES, t.classes, "different sums of a weight")
+  X(UNSIGNED, CLASSES, t.classes, "different sums of a weight")                                    \
+  X(FLAG, APART, q->sparse > 0, "with error feedback: weights of a row come to their targets")
 
 static const qp_named sums_constant[] = {SUMS_CONSTANTS(QP_NAMED)};
 
@@ -56,8 +63,8 @@ static const qp_tunable_use sums_tunable[] = {
 
 static unsigned even(unsigned n) { return n + n % 2; }
 
-/* Count bytes as the template's struct Shared has them. */
-static qp_status size_sums(qp_kernel *k, qp_error *err) {
+/* Count bytes as the template's struct Shared has them, with so many more for each warp. */
+static qp_status size_shared(qp_kernel *k, unsigned more, qp_error *err) {
   const qp_quantizer *q = quantizer_of(k);
   qp_sum_table t;
   const qp_status status = qp_sum_table_make(q, false, &t, err);
@@ -67,12 +74,16 @@ static qp_status size_sums(qp_kernel *k, qp_error *err) {
   while (power < q->group) power *= 2;
   const unsigned words = 8 * t.classes + (q->dim > 1 ? (t.classes + 7) / 8 * 8 : 0);
   const unsigned team = 8 * (q->group + 1 + DRAWN + q->fields + 1) + words + 4 * even(power + BEST);
-  k->grid = 4 * k->problem.sm_count;
-  k->smem_bytes = 8 * t.classes * (q->fields + 1) + k->block / WARP * team;
+  k->smem_bytes = 8 * t.classes * (q->fields + 1) + k->block / WARP * (team + more);
   if (k->smem_bytes <= room) return QP_OK;
   return qp_fail(err, QP_E_LIMIT,
                  "%s: groups of %u columns take %u bytes of shared memory; sm_%u has %u", q->name,
                  q->group, k->smem_bytes, k->problem.arch, room);
+}
+
+static qp_status size_sums(qp_kernel *k, qp_error *err) {
+  k->grid = 4 * k->problem.sm_count;
+  return size_shared(k, 0, err);
 }
 
 static qp_status add_decode(qp_text *t, const qp_kernel *k, qp_error *err) {
@@ -93,5 +104,38 @@ const qp_kernel_op qp_op_encode_sums = {
     .values = sums_values,
     .check = check_sums,
     .size = size_sums,
+    .hole = {QP_HOLES_OF_ALL, [QP_HOLE_quantizers] = add_decode},
+};
+
+/* ---- With error feedback ---- */
+
+static qp_status check_fed(const qp_problem *p, const char *family, qp_error *err) {
+  const qp_quantizer *q = p->segment[0].quantizer;
+  const qp_status status = check_sums(p, family, err);
+  if (status || q->sparse == 0 || q->dim == 1) return status;
+  return qp_fail(err, QP_E_LIMIT,
+                 "%s: errors of vectors beside sparse entries are fed forward by the CPU alone",
+                 q->name);
+}
+
+static const qp_tunable_use fed_tunable[] = {
+    {"warps", 1, 8, QP_NEEDED, true, "warps a block"},
+};
+
+static qp_status size_fed(qp_kernel *k, qp_error *err) {
+  const unsigned rows = k->block / WARP;
+  k->grid = (k->problem.segment[0].rows + ROWS - 1) / ROWS * (ROWS / rows);
+  return size_shared(k, 8 * quantizer_of(k)->group, err);
+}
+
+const qp_kernel_op qp_op_encode_fed_sums = {
+    .op = QP_OP_ENCODE_FED,
+    .form = "sums",
+    .help = "group fields whose sum a weight is, then codes one by one, their errors fed forward",
+    QP_OP_LIST(tunable, fed_tunable),
+    QP_OP_LIST(constant, sums_constant),
+    .values = sums_values,
+    .check = check_fed,
+    .size = size_fed,
     .hole = {QP_HOLES_OF_ALL, [QP_HOLE_quantizers] = add_decode},
 };

@@ -104,6 +104,11 @@ Test(encode_kernel, errors_of_fields_that_scale_vectors_are_fed_forward_as_by_th
            QP_SOURCE_DIR "/tests/kernel/encode_small.lua:scaled4-row");
 }
 
+/* Of four weights a code, in two groups. */
+Test(encode_kernel, errors_of_fields_that_add_up_are_fed_forward_as_by_the_cpu) {
+  check_by("encode-fed --shape 16x64", "sim:sm_90:2", QP_SOURCE_DIR "/tests/encode/sums.lua:four");
+}
+
 /* A scale that may be negative, a last group of few columns. */
 Test(encode_kernel, errors_of_group_fields_are_fed_forward_as_by_the_cpu) {
   check_by("encode-fed --shape 16x160", "sim:sm_90:2",

@@ -182,9 +182,14 @@ Test(quantize_device, errors_of_fields_that_scale_vectors_are_fed_forward) {
   expect_same(own("scaled", true), "\n512 codes by kernels on sim");
 }
 
-/* Sums of signs have no kernel: when it is asked for, threads take over. */
+/* Beside bf16 a last group that is not whole. */
+Test(quantize_device, errors_of_fields_that_add_up_are_fed_forward) {
+  expect_same(own("signs", true), "\n2048 codes by kernels on sim");
+}
+
+/* What rounds to BF16 on the way has no kernel: when it is asked for, threads take over. */
 Test(quantize_device, what_has_no_kernel_with_a_hessian_is_encoded_by_threads) {
-  expect_same(with_hessians("bcq-2"), "\n0 codes by kernels on sim");
+  expect_same(with_hessians("int4-g128-bf16"), "\n0 codes by kernels on sim");
 }
 
 Test(quantize_device, vectors) {

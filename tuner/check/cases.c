@@ -262,12 +262,13 @@ static void encoders(qp_case_maker *m) {
 }
 
 /* Tell apart what is fed forward, and choose columns for it: trellises, codes alone, in rows or as
-   vectors in several, fields of vectors, of scalars in one size, in several, of rows, whose sums of
-   errors are a group's where rows are long. */
+   vectors in several, fields that add up, of vectors, of scalars in one size, in several, of rows,
+   whose sums of errors are a group's where rows are long. */
 enum {
   FED_TRELLIS,
   FED_CODES,
   FED_VECTORS,
+  FED_SUMS,
   FED_SHAPES,
   FED_FIELDS,
   FED_SIZES,
@@ -281,6 +282,7 @@ static unsigned fed_kind(const qp_quantizer *q, unsigned *columns) {
   const bool sizes = fields && qp_nested_unit(q, group) > group;
   const bool rows = fields && qp_nested_unit(q, LONG) >= LONG;
   *columns = rows ? LONG : sizes ? columns_of_fields(q) : USUAL;
+  if (fields && qp_is_sums(q)) return FED_SUMS;
   if (fields && q->dim > 2) return FED_SHAPES;
   if (fields) return rows ? FED_ROWS : sizes ? FED_SIZES : FED_FIELDS;
   if (q->kind == QP_TRELLIS) return FED_TRELLIS;
