@@ -14,6 +14,13 @@ both("additive", function (name, scope)
   }
 end)
 
+list[#list + 1] = vector {
+  name = "sums-of-64", dim = 8, bits = 12,
+  codebooks = { a = gaussian_kmeans { entries = 64, dim = 8, scope = "tensor" },
+                b = random_gaussian { entries = 64, dim = 8, seed = 2, scope = "tensor" } },
+  decode = function (c, books) return books.a[c & 63] + books.b[c >> 6] * 0.5 end,
+}
+
 -- Stages, of which the larger has more entries than a small linear has vectors.
 both("stages", function (name, scope)
   return vector {
