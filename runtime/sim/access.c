@@ -151,6 +151,23 @@ static void fault_race(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, const 
                now, (unsigned long long)address, other, then);
 }
 
+/* A thread of a warp reads a word weakly. */
+static inline void note_reader(qp_sim_touch *t, unsigned thread, uint32_t generation,
+                               uint32_t clock, uint8_t bytes) {
+  const uint32_t warp = 1u << thread / QP_SIM_LANES;
+  if (t->read_generation == generation && t->read_bytes == bytes && t->reader != QP_SIM_NOBODY) {
+    t->read_many |= t->reader != thread;
+    t->read_warps |= warp;
+  } else {
+    t->read_generation = generation;
+    t->read_bytes = bytes;
+    t->read_many = 0;
+    t->read_warps = warp;
+  }
+  t->reader = (uint16_t)thread;
+  t->read_clock = clock;
+}
+
 static inline void touch_read(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, uint32_t word,
                               uint8_t bytes, bool strong) {
   qp_sim_touch *t = w->block->touch + word;
@@ -160,19 +177,8 @@ static inline void touch_read(qp_sim_warp *w, const qp_sim_op *o, unsigned lane,
     fault_race(w, o, lane, "reads", "wrote", t->writer, 4 * (uint64_t)word);
     return;
   }
-  if (strong) return; /* a strong read only races with weak writes; those are seen from there */
-  const uint32_t generation = w->block->generation;
-  if (t->read_generation == generation && t->read_bytes == bytes && t->reader != QP_SIM_NOBODY) {
-    t->read_many |= t->reader != me;
-    t->read_warps |= 1u << w->index;
-  } else {
-    t->read_generation = generation;
-    t->read_bytes = bytes;
-    t->read_many = 0;
-    t->read_warps = 1u << w->index;
-  }
-  t->reader = (uint16_t)me;
-  t->read_clock = w->clock;
+  /* a strong read only races with weak writes; those are seen from there */
+  if (!strong) note_reader(t, me, w->block->generation, w->clock, bytes);
 }
 
 /* Another thread's read that this write is not ordered after, or QP_SIM_NOBODY. */
@@ -305,6 +311,18 @@ static bool read_global(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, uint6
   return !good || reads_in_order(w, o, good, address, bytes);
 }
 
+/* Touch whole words that a lane reads weakly, up to the first whose last write was not seen. */
+static inline bool touch_seen(qp_sim_warp *w, unsigned lane, uint32_t address, unsigned bytes) {
+  const uint32_t generation = w->block->generation, clock = w->clock;
+  const unsigned me = w->index * QP_SIM_LANES + lane;
+  qp_sim_touch *t = w->block->touch + address / 4, *end = t + bytes / 4;
+  for (; t < end; t++) {
+    if (t->writer != QP_SIM_NOBODY && !ordered(w, lane, t->writer, t->write_clock)) return false;
+    note_reader(t, me, generation, clock, 15);
+  }
+  return bytes >= 4;
+}
+
 /* The same of shared memory. */
 static bool read_shared(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, const uint64_t *address,
                         unsigned bytes, const uint8_t **at) {
@@ -320,7 +338,7 @@ static bool read_shared(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, const
     }
     at[l] = b->shared + offset;
     b->launch->count->shared_read_bytes += bytes;
-    if (!races) continue;
+    if (!races || touch_seen(w, l, (uint32_t)offset, bytes)) continue;
     touch_reads(w, o, l, (uint32_t)offset, bytes, false);
     if (w->event == QP_SIM_FAULT) return false;
   }

@@ -203,7 +203,27 @@ static inline uint32_t prmt_of(uint32_t x, uint32_t y, uint32_t sel) {
   }
   return v;
 }
-DO32_3(prmt_b32, prmt_of(a[l], b[l], c[l]))
+/* The same where no sign is asked for; at[i] is 8 times the number of the i-th byte. */
+static inline uint32_t bytes_of(uint64_t both, const unsigned at[4]) {
+  return (uint32_t)(both >> at[0] & 0xff) | (uint32_t)(both >> at[1] & 0xff) << 8 |
+         (uint32_t)(both >> at[2] & 0xff) << 16 | (uint32_t)(both >> at[3]) << 24;
+}
+/* Most selectors are the same for all lanes. */
+HANDLER(prmt_b32) {
+  REG32(d, 0);
+  REG32(a, 1);
+  REG32(b, 2);
+  REG32(c, 3);
+  const uint32_t sel = c[qp_sim_lane(mask)];
+  const unsigned at[] = {(sel & 7) * 8, (sel >> 4 & 7) * 8, (sel >> 8 & 7) * 8,
+                         (sel >> 12 & 7) * 8};
+  uint32_t other = sel & 0x8888;
+  QP_SIM_EACH(mask, other |= c[l] ^ sel);
+  if (other)
+    QP_SIM_EACH(mask, d[l] = prmt_of(a[l], b[l], c[l]));
+  else
+    QP_SIM_EACH(mask, d[l] = bytes_of((uint64_t)b[l] << 32 | a[l], at));
+}
 /* The named modes, as selectors for each value of the low two bits of c (PTX ISA, prmt). */
 HANDLER(prmt_mode) {
   static const uint16_t selector[6][4] = {

@@ -75,13 +75,26 @@ PLAIN2(add_f32, a[l] + b[l])
 PLAIN2(sub_f32, a[l] - b[l])
 PLAIN2(mul_f32, a[l] * b[l])
 PLAIN2(div_f32, a[l] / b[l])
+/* The same numbers: a processor of which the compiler knows no such instruction may have one, where
+   the C library's function would be called for each lane. */
+#define FMA_OF_LANES                                                                               \
+  F32(d, 0);                                                                                       \
+  F32(a, 1);                                                                                       \
+  F32(b, 2);                                                                                       \
+  F32(c, 3);                                                                                       \
+  QP_SIM_EACH(mask, d[l] = fmaf(a[l], b[l], c[l]))
+#if defined(__x86_64__) && !defined(__FMA__)
+__attribute__((target("fma"))) HANDLER(fma_f32_inline) { FMA_OF_LANES; }
 HANDLER(fma_f32) {
-  F32(d, 0);
-  F32(a, 1);
-  F32(b, 2);
-  F32(c, 3);
-  QP_SIM_EACH(mask, d[l] = fmaf(a[l], b[l], c[l]));
+  if (__builtin_cpu_supports("fma")) {
+    fma_f32_inline(w, o, mask);
+    return;
+  }
+  FMA_OF_LANES;
 }
+#else
+HANDLER(fma_f32) { FMA_OF_LANES; }
+#endif
 PLAIN2(min_f32, min_f(a[l], b[l]))
 PLAIN2(max_f32, max_f(a[l], b[l]))
 PLAIN2(min_nan_f32, min_nan_f(a[l], b[l]))

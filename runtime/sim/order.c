@@ -18,7 +18,9 @@ enum {
 };
 
 typedef struct touches {
-  uint32_t thread[PAGE_WORDS], clock[PAGE_WORDS];
+  struct {
+    uint32_t thread, clock;
+  } by[PAGE_WORDS];
   uint8_t what[PAGE_WORDS]; /* 0: none */
 } touches;
 
@@ -187,7 +189,7 @@ static bool no_memory(qp_sim_warp *w, const qp_sim_op *o, unsigned lane) {
 
 static bool fault(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, const char *now,
                   const touches *t, uint32_t word, const char *then, uint64_t offset) {
-  const uint32_t other = t->thread[word];
+  const uint32_t other = t->by[word].thread;
   const bool many = t->what[word] & BLOCKS, cached = t->what[word] & NON_COHERENT;
   qp_sim_fault(w, o, lane, "race: %s global address 0x%llx, which thread %u of block %u%s %s%s",
                now, (unsigned long long)(QP_SIM_ARENA_BASE + (offset & ~UINT64_C(4095)) + 4 * word),
@@ -206,30 +208,35 @@ static uint8_t bytes_of(uint64_t offset, unsigned bytes) {
   return (uint8_t)(bytes >= 4 ? 15u : ((1u << bytes) - 1) << (offset & 3));
 }
 
+/* May a lane read this word of a page that was written? */
+static inline bool after_write(const qp_sim_warp *w, const qp_sim_op *o, unsigned lane,
+                               const touches *t, uint32_t i, uint8_t part) {
+  const uint8_t then = t->what[i];
+  if (!(then & part)) return true;
+  if (o->mode & QP_SIM_NC) return false;
+  return t->by[i].thread == me(w, lane) || ((o->mode & QP_SIM_STRONG) && (then & STRONG)) ||
+         ordered(w, lane, t->by[i].thread, t->by[i].clock);
+}
+
 /* Note one lane's read of a page whose touches by reads have begun. */
 static inline bool note_read(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, const page *p,
                              uint64_t offset, unsigned bytes) {
-  const uint32_t first = (uint32_t)(offset % 4096 / 4), own = me(w, lane);
-  const uint8_t part = bytes_of(offset, bytes);
-  const bool strong = o->mode & QP_SIM_STRONG, cached = o->mode & QP_SIM_NC;
+  const uint32_t first = (uint32_t)(offset % 4096 / 4), end = first + (bytes + 3) / 4;
+  const uint32_t own = me(w, lane), block = w->block->index, clock = w->clock;
+  const uint8_t part = bytes_of(offset, bytes), cached = o->mode & QP_SIM_NC ? NON_COHERENT : 0;
   touches *reads = p->reads;
-  for (uint32_t i = first; i < first + (bytes + 3) / 4; i++) {
-    if (p->written) {
-      const touches *t = p->writes;
-      const uint8_t then = t->what[i];
-      if ((then & part) && (cached || (t->thread[i] != own && !(strong && (then & STRONG)) &&
-                                       !ordered(w, lane, t->thread[i], t->clock[i]))))
-        return fault(w, o, lane, cached ? "reads by a load that is not coherent" : "reads", t, i,
-                     "wrote", offset);
-    }
-    if (strong) continue; /* meets weak writes only, which see it from their side */
+  for (uint32_t i = first; p->written && i < end; i++)
+    if (!after_write(w, o, lane, p->writes, i, part))
+      return fault(w, o, lane, cached ? "reads by a load that is not coherent" : "reads", p->writes,
+                   i, "wrote", offset);
+  /* a strong read meets weak writes only, which see it from their side */
+  if (o->mode & QP_SIM_STRONG) return true;
+  for (uint32_t i = first; i < end; i++) {
     const uint8_t before = reads->what[i] & part ? reads->what[i] : 0;
-    const bool others =
-        before && (before & BLOCKS || reads->thread[i] >> THREAD_BITS != w->block->index);
-    reads->thread[i] = own;
-    reads->clock[i] = w->clock;
-    reads->what[i] = (uint8_t)(part | (cached || (before & NON_COHERENT) ? NON_COHERENT : 0) |
-                               (others ? BLOCKS : 0));
+    const bool others = before && (before & BLOCKS || reads->by[i].thread >> THREAD_BITS != block);
+    reads->by[i].thread = own;
+    reads->by[i].clock = clock;
+    reads->what[i] = (uint8_t)(part | cached | (before & NON_COHERENT) | (others ? BLOCKS : 0));
   }
   return true;
 }
@@ -254,7 +261,7 @@ static bool after_read(const qp_sim_warp *w, unsigned lane, const touches *t, ui
   if (!(t->what[i] & part)) return true;
   if (t->what[i] & NON_COHERENT) return false;
   if ((t->what[i] & BLOCKS) && !w->far && !w->fresh) return false;
-  return t->thread[i] == me(w, lane) || ordered(w, lane, t->thread[i], t->clock[i]);
+  return t->by[i].thread == me(w, lane) || ordered(w, lane, t->by[i].thread, t->by[i].clock);
 }
 
 bool qp_sim_order_write(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, uint64_t offset,
@@ -265,14 +272,14 @@ bool qp_sim_order_write(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, uint6
   const uint32_t first = (uint32_t)(offset % 4096 / 4), own = me(w, lane);
   const uint8_t part = bytes_of(offset, bytes);
   for (uint32_t i = first; i < first + (bytes + 3) / 4; i++) {
-    if ((writes->what[i] & part) && writes->thread[i] != own &&
+    if ((writes->what[i] & part) && writes->by[i].thread != own &&
         !(strong && (writes->what[i] & STRONG)) &&
-        !ordered(w, lane, writes->thread[i], writes->clock[i]))
+        !ordered(w, lane, writes->by[i].thread, writes->by[i].clock))
       return fault(w, o, lane, "writes", writes, i, "wrote", offset);
     if (p->was_read && !after_read(w, lane, p->reads, i, part))
       return fault(w, o, lane, "writes", p->reads, i, "read", offset);
-    writes->thread[i] = own;
-    writes->clock[i] = w->clock;
+    writes->by[i].thread = own;
+    writes->by[i].clock = w->clock;
     writes->what[i] = (uint8_t)(part | (strong ? STRONG : 0));
   }
   return true;

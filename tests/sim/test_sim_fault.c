@@ -73,6 +73,12 @@ Test(sim_fault, races_in_shared_memory_are_found) {
       "ld.shared.u32 %r5, [%r9]; bar.warp.sync -1; setp.eq.u32 %p2, %r0, 63;\n"
       "@%p2 st.shared.u32 [%r9], %r5;",
       64, QP_E_DEVICE, "race", NULL);
+  /* readers of another warp, which runs first behind the barrier, then a write */
+  kit_fault(SHARED,
+            "mov.u32 %r9, buf; setp.eq.u32 %p1, %r0, 0; @%p1 st.shared.u32 [%r9], %r0;\n"
+            "bar.sync 0; setp.ge.u32 %p2, %r0, 32; @%p2 ld.shared.u32 %r5, [%r9];\n"
+            "@%p1 st.shared.u32 [%r9], %r0;",
+            64, QP_E_DEVICE, "race", "thread 0: race: writes", "thread 63 read", NULL);
   /* bytes of one word belong to different threads: no race; nor do atomics race */
   kit_fault(
       SHARED,

@@ -47,6 +47,28 @@ Test(sim_warp, a_shuffle_completes_between_two_sides_of_a_branch) {
   for (unsigned i = 0; i < 32; i++) cr_assert_eq(out[i], ramp(i ^ 16) + (i >= 16));
 }
 
+/* One lane of the warp selects other bytes, or replicates a sign, and each lane has its own. */
+Test(sim_warp, lanes_permute_bytes_by_selectors_of_their_own) {
+  uint32_t out[32];
+  run32("",
+        LOAD "setp.eq.u32 %p1, %r0, 19; selp.u32 %r3, 0x4567, 0x3120, %p1;\n"
+             "prmt.b32 %r2, %r1, %r0, %r3;" STORE("%r2"),
+        out);
+  for (unsigned i = 0; i < 32; i++) {
+    const uint32_t r = ramp(i);
+    const uint32_t others = (r & 0xff0000ff) | (r >> 8 & 0xff00) | (r << 8 & 0xff0000);
+    cr_assert_eq(out[i], i == 19 ? i << 24 : others);
+  }
+  run32("",
+        LOAD "shl.b32 %r3, %r0, 3; and.b32 %r3, %r3, 8; or.b32 %r3, %r3, 0x3210;\n"
+             "prmt.b32 %r2, %r1, 0, %r3;" STORE("%r2"),
+        out);
+  for (unsigned i = 0; i < 32; i++) {
+    const uint32_t sign = ramp(i) & 0x80 ? 0xff : 0;
+    cr_assert_eq(out[i], i % 2 ? (ramp(i) & ~0xffu) | sign : ramp(i));
+  }
+}
+
 Test(sim_warp, votes_matches_and_reductions) {
   uint32_t out[32];
   run32("", "setp.lt.u32 %p1, %r0, 5; vote.sync.ballot.b32 %r2, %p1, -1;" STORE("%r2"), out);
