@@ -62,7 +62,7 @@ FORCED_INLINE void deal(const qp_trellis *t, qp_meeting *m, uint32_t first, uint
 FORCED_INLINE bool keep(const qp_trellis *t, qp_meeting *m, uint32_t first, uint32_t count,
                         bool room, batch *b) {
   if (!room) b->count = 0;
-  while (m->used + b->count > m->room) {
+  while (b->count && m->used + b->count > m->room) {
     const unsigned window = b->at[b->count - 1] / CHUNK;
     while (b->count && b->at[b->count - 1] / CHUNK == window) b->count--;
     room = false;
