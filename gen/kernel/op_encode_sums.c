@@ -10,6 +10,7 @@
 #include "gen/kernel/op_encode.h"
 
 enum {
+  MANY = 4, /* fields, beyond which three blocks are beside each other, else four */
   WARP = 32,
   ROWS = 32, /* of a group of rows */
   DRAWN = 96,
@@ -82,7 +83,7 @@ static qp_status size_shared(qp_kernel *k, unsigned more, qp_error *err) {
 }
 
 static qp_status size_sums(qp_kernel *k, qp_error *err) {
-  k->grid = 4 * k->problem.sm_count;
+  k->grid = (quantizer_of(k)->fields > MANY ? 3 : 4) * k->problem.sm_count;
   return size_shared(k, 0, err);
 }
 
