@@ -85,34 +85,30 @@ static inline double sums_root(double x) { return sqrt(x); }
 
 /* What all codes decode to with fields of 0, and one at a time of 1. */
 typedef struct tables {
-  uint16_t *half[QP_MAX_FIELDS + 1]; /* [2^window][dim] */
+  uint16_t *half; /* [fields + 1][each] */
+  size_t each;    /* 2^window dim */
 } tables;
-
-static void free_tables(tables *t) {
-  for (unsigned i = 0; i <= QP_MAX_FIELDS; i++) free(t->half[i]);
-}
 
 static qp_status make_tables(const qp_quantizer *q, tables *t, qp_error *err) {
   uint32_t raw[QP_MAX_FIELDS] = {0};
-  for (unsigned f = 0; f < q->fields; f++) raw[f] = qp_field_raw(q->field[f].type, 0);
-  for (unsigned i = 0; i <= q->fields; i++) {
-    t->half[i] = malloc(sizeof *t->half[i] * q->dim << q->window);
-    if (!t->half[i]) return qp_fail(err, QP_E_NOMEM, "out of memory");
-    if (i) raw[i - 1] = qp_field_raw(q->field[i - 1].type, 1);
-    const qp_status status = qp_quantizer_table(q, raw, NULL, t->half[i], err);
-    if (i) raw[i - 1] = qp_field_raw(q->field[i - 1].type, 0);
-    if (status) return status;
+  qp_status status = QP_OK;
+  t->each = (size_t)q->dim << q->window;
+  t->half = malloc(sizeof *t->half * t->each * (q->fields + 1));
+  if (!t->half) return qp_fail(err, QP_E_NOMEM, "out of memory");
+  for (unsigned i = 0; i <= q->fields && !status; i++) {
+    for (unsigned f = 0; f < q->fields; f++) raw[f] = qp_field_raw(q->field[f].type, f + 1 == i);
+    status = qp_quantizer_table(q, raw, NULL, t->half + i * t->each, err);
   }
-  return QP_OK;
+  return status;
 }
 
 /* The sum of a code's weight: what fields are multiplied by, and what is added. */
 static void sum_of(const qp_field_sums *s, const tables *t, uint32_t code, unsigned weight,
                    double *out) {
   const size_t at = (size_t)code * s->quantizer->dim + weight;
-  const double fixed = (double)qp_half_to_float(t->half[0][at]);
+  const double fixed = (double)qp_half_to_float(t->half[at]);
   for (unsigned f = 0; f < s->fields; f++)
-    out[f] = (double)qp_half_to_float(t->half[f + 1][at]) - fixed;
+    out[f] = (double)qp_half_to_float(t->half[(f + 1) * t->each + at]) - fixed;
   out[s->fields] = fixed + 0.0; /* not -0 */
 }
 
@@ -146,8 +142,6 @@ static bool list_combined(qp_field_sums *s, const tables *t) {
   size_t combinations = 1, found = 0;
   for (unsigned e = 0; e < s->quantizer->dim; e++)
     if ((combinations *= s->classes) > MAX_COMBINED) return false;
-  s->combined = malloc(sizeof *s->combined * combinations);
-  if (!s->combined) return false;
   memset(s->combined, 0xff, sizeof *s->combined * combinations);
   for (uint32_t c = 0; c < s->states; c++) {
     size_t at = 0;
@@ -164,7 +158,7 @@ static bool list_combined(qp_field_sums *s, const tables *t) {
 }
 
 static void decode(const qp_quantizer *q, uint32_t code, const uint32_t *fields, double *out) {
-  uint16_t half[QP_NEAREST_DIM];
+  uint16_t half[QP_NEAREST_DIM] = {0};
   qp_quantizer_decode(q, code, fields, NULL, half);
   for (unsigned e = 0; e < q->dim; e++) out[e] = (double)qp_half_to_float(half[e]);
 }
@@ -177,7 +171,7 @@ static double draw_field(const qp_field *f, qp_random *r) {
 /* Is a weight at these fields its sum, and the same as the first one of the class's own code? */
 static bool is_sum(const qp_field_sums *s, const double *sum, const uint32_t *raw, double v) {
   const qp_quantizer *q = s->quantizer;
-  double wanted = sum[s->fields], size = fabs(wanted), own[QP_NEAREST_DIM];
+  double wanted = sum[s->fields], size = fabs(wanted), own[QP_NEAREST_DIM] = {0};
   for (unsigned f = 0; f < s->fields; f++) {
     const double term = sum[f] * qp_field_number(q->field[f].type, raw[f]);
     wanted += term;
@@ -194,8 +188,8 @@ static bool are_sums(const qp_field_sums *s, const tables *t) {
   qp_random r = {.state = 1};
   for (unsigned i = 0; i < PROBES; i++) {
     const uint32_t code = (uint32_t)(qp_random_next(&r) % s->states);
-    uint32_t raw[QP_MAX_FIELDS];
-    double v[QP_NEAREST_DIM], sum[QP_MAX_FIELDS + 1];
+    uint32_t raw[QP_MAX_FIELDS] = {0};
+    double v[QP_NEAREST_DIM] = {0}, sum[QP_MAX_FIELDS + 1];
     for (unsigned f = 0; f < q->fields; f++)
       raw[f] = qp_field_raw(q->field[f].type, draw_field(&q->field[f], &r));
     decode(q, code, raw, v);
@@ -248,7 +242,7 @@ static void keep_place(sums_place *list, unsigned *count, unsigned most, const s
 /* Ends of turns that begin at random, for N(0,1), found when they are first asked for. */
 static void find_starts(qp_field_sums *s) {
   float sample[SAMPLE];
-  sums_place list[SUMS_KNOWN];
+  sums_place list[SUMS_KNOWN] = {{.error = 0}};
   qp_random r = {.state = 1};
   if (s->starts) return;
   for (unsigned i = 0; i < SAMPLE; i++) sample[i] = (float)qp_gaussian_quantile((i + 0.5) / SAMPLE);
@@ -275,7 +269,7 @@ static void draw_parts(qp_field_sums *s) {
 
 void qp_field_sums_choose(qp_field_sums *s, unsigned n, const float *targets,
                           uint32_t fields[QP_MAX_FIELDS]) {
-  sums_place list[SUMS_STARTS], best = {.error = INFINITY};
+  sums_place list[SUMS_STARTS] = {{.error = 0}}, best = {.error = INFINITY};
   sums_equations q;
   unsigned count = 0;
   find_starts(s);
@@ -299,7 +293,7 @@ void qp_field_sums_codes(qp_field_sums *s, const uint32_t fields[QP_MAX_FIELDS],
                          const float *targets, uint32_t *codes, float *values) {
   const qp_quantizer *q = s->quantizer;
   sums_levels *l = s->levels;
-  double own[QP_NEAREST_DIM];
+  double own[QP_NEAREST_DIM] = {0};
   for (unsigned k = 0; k < s->classes; k++) { /* with their rounding */
     decode(q, s->state[k], fields, own);
     l->level[k] = own[0];
@@ -351,20 +345,21 @@ static bool has_form(const qp_quantizer *q) {
 static qp_status make_room(qp_field_sums *s, qp_error *err) {
   const unsigned fields = s->fields;
   s->factor = malloc(sizeof *s->factor * MAX_CLASSES * (fields + 1));
-  s->state = malloc(sizeof *s->state * MAX_CLASSES);
+  s->state = calloc(MAX_CLASSES, sizeof *s->state);
+  s->combined = malloc(sizeof *s->combined * MAX_COMBINED);
   s->levels = malloc(sizeof *s->levels);
   s->start = malloc(sizeof *s->start * SUMS_KNOWN * fields);
   s->part = malloc(sizeof *s->part * SUMS_DRAWN * fields);
   s->drawn = malloc(sizeof *s->drawn * SUMS_DRAWN * fields);
   s->sorted = malloc(sizeof *s->sorted * s->room);
   s->before = malloc(sizeof *s->before * (s->room + 1));
-  const bool room = s->factor && s->state && s->levels && s->start && s->part && s->drawn &&
-                    s->sorted && s->before;
+  const bool room = s->factor && s->state && s->combined && s->levels && s->start && s->part &&
+                    s->drawn && s->sorted && s->before;
   return room ? QP_OK : qp_fail(err, QP_E_NOMEM, "out of memory");
 }
 
 qp_status qp_field_sums_new(const qp_quantizer *q, qp_field_sums **out, qp_error *err) {
-  tables t = {{NULL}};
+  tables t = {.half = NULL};
   *out = NULL;
   if (!has_form(q)) return QP_OK;
   qp_field_sums *s = calloc(1, sizeof *s);
@@ -376,7 +371,7 @@ qp_status qp_field_sums_new(const qp_quantizer *q, qp_field_sums **out, qp_error
   qp_status status = make_room(s, err);
   if (!status) status = make_tables(q, &t, err);
   const bool form = !status && list_classes(s, &t) && list_combined(s, &t) && are_sums(s, &t);
-  free_tables(&t);
+  free(t.half);
   if (!form) return qp_field_sums_free(s), status;
   for (unsigned k = 0; k < s->classes; k++) s->levels->order[k] = (unsigned char)k;
   draw_parts(s);

@@ -15,7 +15,8 @@ local function bcq(n)
 end
 
 -- PTQTP (arXiv 2509.16989): two trits times two scales. Eight trits, of four weights, take 13 bits,
--- as in tq1_0: 3.25 a weight, for 3.17 that trits alone would take. The scales take 0.25.
+-- as in tq1_0: 3.25 a weight, for 3.17 that trits alone would take. The scales take 0.25. Ten trits
+-- in 16 bits (3.2) would come for 320 columns at a time: rows of 4096 would take 3.25, too.
 local ptqtp = vector {
   name = "ptqtp", dim = 4, bits = 13,
   group = { size = 128, a = { "f16", 2^-12, 4 }, b = { "f16", 2^-12, 4 } },
