@@ -6,7 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NONE = 0x7fffffff };
+#include "gen/encode/code_joints.h"
+#include "gen/encode/numbering.h"
+
+enum {
+  NONE = QP_NUMBER_NONE,
+  ABSENT = NONE - 1,
+  MOST_PHASES = 4, /* powers of two */
+  CLASSES = 4
+};
 
 static uint32_t groups_of(const qp_code_rows_of *of) { return 1u << (of->window - of->step); }
 static unsigned fan_of(const qp_code_rows_of *of) { return 1u << of->step; }
@@ -22,62 +30,6 @@ static int16_t number_at(const qp_code_rows_of *of, size_t state, unsigned e) {
   return (int16_t)qp_metric_value(of->metric, of->value[state * of->dim + e]);
 }
 
-/* ---- Equal things get equal numbers ---- */
-
-/* A hash table of arrays of equal length, each known by a place where it stands. */
-typedef struct numbering {
-  uint32_t *slot; /* [slots]: number + 1, or 0 */
-  size_t slots;   /* a power of two */
-  size_t *place;  /* [most], of each number */
-  uint32_t count, most;
-} numbering;
-
-static bool new_numbering(numbering *n, size_t most) {
-  *n = (numbering){.most = (uint32_t)most, .slots = 64};
-  while (n->slots < 2 * most) n->slots *= 2;
-  n->slot = calloc(n->slots, sizeof *n->slot);
-  n->place = malloc(sizeof *n->place * most);
-  return n->slot && n->place;
-}
-
-static void free_numbering(numbering *n) {
-  free(n->slot);
-  free(n->place);
-}
-
-static bool equal_words(const void *a, const void *b, size_t bytes) {
-  for (size_t i = 0; i < bytes; i += sizeof(uint32_t)) {
-    uint32_t x, y;
-    memcpy(&x, (const unsigned char *)a + i, sizeof x);
-    memcpy(&y, (const unsigned char *)b + i, sizeof y);
-    if (x != y) return false;
-  }
-  return true;
-}
-
-/* Find the number of the 'bytes' bytes, whole words, at base + place * bytes; NONE: there are too
-   many. */
-static uint32_t number_of(numbering *n, const void *base, size_t bytes, size_t place) {
-  const unsigned char *at = (const unsigned char *)base + place * bytes;
-  uint64_t hash = 0xcbf29ce484222325;
-  for (size_t i = 0; i < bytes; i += sizeof(uint32_t)) {
-    uint32_t word;
-    memcpy(&word, at + i, sizeof word);
-    hash = (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15);
-    hash ^= hash >> 32;
-  }
-  for (size_t i = hash;; i++) {
-    uint32_t *slot = &n->slot[i & (n->slots - 1)];
-    if (!*slot && n->count == n->most) return NONE;
-    if (!*slot) {
-      n->place[n->count] = place;
-      return *slot = ++n->count, n->count - 1;
-    }
-    if (equal_words((const unsigned char *)base + n->place[*slot - 1] * bytes, at, bytes))
-      return *slot - 1;
-  }
-}
-
 /* ---- Strips ---- */
 
 typedef struct strips {
@@ -85,33 +37,45 @@ typedef struct strips {
   const uint32_t *word; /* in the stead of values, or NULL */
   size_t most;
   unsigned longest; /* window */
-  numbering value;  /* numbers of the different values [dim] */
-  uint32_t *id;     /* [2^window]: the number of each state's */
-  uint32_t *next;   /* [values]: which comes at the next code of a row, or NONE */
-  uint32_t *pool;   /* [most]: numbers of values */
-  uint32_t *begin;  /* [values]: where windows that begin with it do */
+  unsigned phases;  /* codes after which values alternate alike, and parts of all codes in which
+                       they differ: nodes are [values][phases][classes] */
+  unsigned classes;
+  qp_numbering value; /* numbers of the different values [dim] */
+  uint32_t *id;       /* [2^window]: the number of each state's */
+  uint32_t *next;     /* [values]: which comes at the next code of a row, or NONE */
+  uint32_t *pool;     /* [most]: numbers of values */
+  uint32_t *begin;    /* [values]: where windows that begin with it do */
 } strips;
 
 static bool number_values(strips *s) {
   const size_t states = (size_t)1 << s->of->window, bytes = sizeof(float) * s->of->dim;
   const void *base = s->word ? (const void *)s->word : s->of->value;
-  for (size_t i = 0; i < states; i++)
-    if ((s->id[i] = number_of(&s->value, base, bytes, i)) == NONE) return false;
-  return true;
+  return qp_number_all(&s->value, base, bytes, states, s->id);
 }
 
-/* Is each value followed by the same one in all windows of 'span' codes?  next[] says by which. */
+static uint32_t kinds_of(const strips *s) { return s->phases * s->classes; }
+static uint32_t nodes_of(const strips *s) { return s->value.count * kinds_of(s); }
+
+/* A value at the code of a row that it has: it may matter which that is. */
+static uint32_t node_of(const strips *s, uint32_t p, unsigned code) {
+  const uint32_t id = s->id[state_of(s->of, p, code)];
+  return (id * s->classes + code / (fan_of(s->of) / s->classes)) * s->phases + code % s->phases;
+}
+
+/* Is each node followed by the same one in all windows of 'span' codes?  next[] says by which. */
 static bool find_next(strips *s, unsigned span) {
-  for (uint32_t i = 0; i < s->value.count; i++) s->next[i] = NONE;
-  for (unsigned code = 0; code + 1 < fan_of(s->of); code++) {
-    if ((code + 1) % span == 0) continue;
+  for (uint32_t i = 0; i < nodes_of(s); i++) s->next[i] = ABSENT;
+  for (unsigned code = 0; code < fan_of(s->of); code++)
     for (uint32_t p = 0; p < groups_of(s->of); p++) {
-      uint32_t *next = &s->next[s->id[state_of(s->of, p, code)]];
-      const uint32_t is = s->id[state_of(s->of, p, code + 1)];
-      if (*next != NONE && *next != is) return false;
+      uint32_t *next = &s->next[node_of(s, p, code)];
+      if ((code + 1) % span == 0) {
+        if (*next == ABSENT) *next = NONE;
+        continue;
+      }
+      const uint32_t is = node_of(s, p, code + 1);
+      if (*next < ABSENT && *next != is) return false;
       *next = is;
     }
-  }
   return true;
 }
 
@@ -121,10 +85,10 @@ static bool lay_strip(strips *s, uint32_t id, unsigned span, size_t *used) {
   for (; id != NONE && s->begin[id] == NONE; id = s->next[id]) {
     if (*used + span > s->most) return false;
     s->begin[id] = (uint32_t)*used;
-    s->pool[(*used)++] = id;
+    s->pool[(*used)++] = id / kinds_of(s);
   }
   for (unsigned i = 1; i < span; i++) {
-    s->pool[(*used)++] = id == NONE ? 0 : id;
+    s->pool[(*used)++] = id == NONE ? 0 : id / kinds_of(s);
     id = id == NONE ? NONE : s->next[id];
   }
   return true;
@@ -132,15 +96,16 @@ static bool lay_strip(strips *s, uint32_t id, unsigned span, size_t *used) {
 
 /* Those that follow no other one first, or their strips would be cut. */
 static bool lay_strips(strips *s, unsigned span, size_t *used) {
-  const uint32_t count = s->value.count;
+  const uint32_t count = nodes_of(s);
   bool *follows = calloc(count, sizeof *follows), ok = follows != NULL;
   for (uint32_t i = 0; ok && i < count; i++)
-    if (s->next[i] != NONE) follows[s->next[i]] = true;
+    if (s->next[i] < ABSENT) follows[s->next[i]] = true;
   for (uint32_t i = 0; i < count; i++) s->begin[i] = NONE;
   *used = 0;
   for (unsigned pass = 0; pass < 2; pass++)
     for (uint32_t i = 0; ok && i < count; i++)
-      if (s->begin[i] == NONE && (pass || !follows[i])) ok = lay_strip(s, i, span, used);
+      if (s->begin[i] == NONE && s->next[i] != ABSENT && (pass || !follows[i]))
+        ok = lay_strip(s, i, span, used);
   free(follows);
   return ok;
 }
@@ -150,9 +115,9 @@ static bool lay_strips(strips *s, unsigned span, size_t *used) {
 /* Windows of numbers of values, each kept once; and how they overlap. */
 typedef struct windows {
   unsigned span;
-  uint32_t *number;    /* [all][span]: as rows have them */
-  numbering different; /* which of them are */
-  uint32_t *next;      /* [different]: the window that begins 'later' codes later, or NONE */
+  uint32_t *number;       /* [all][span]: as rows have them */
+  qp_numbering different; /* which of them are */
+  uint32_t *next;         /* [different]: the window that begins 'later' codes later, or NONE */
   uint8_t *later;
   bool *follows; /* [different]: some other one */
 } windows;
@@ -168,7 +133,7 @@ static bool number_windows(const strips *s, windows *w, size_t all, uint32_t *is
     const uint32_t p = (uint32_t)(i / count);
     for (unsigned c = 0; c < w->span; c++)
       w->number[i * w->span + c] = s->id[state_of(s->of, p, (unsigned)(i % count) * w->span + c)];
-    is[i] = number_of(&w->different, w->number, sizeof *w->number * w->span, i);
+    is[i] = qp_number_of(&w->different, w->number, sizeof *w->number * w->span, i);
     if (is[i] == NONE) return false;
   }
   return true;
@@ -185,27 +150,27 @@ typedef struct overlaps {
 static bool chain_later(windows *w, unsigned later, const overlaps *o) {
   const uint32_t count = w->different.count;
   const size_t length = w->span - later, bytes = sizeof *o->part * length;
-  numbering n;
-  const bool ok = new_numbering(&n, 2 * (size_t)count);
+  qp_numbering n;
+  const bool ok = qp_numbering_new(&n, 2 * (size_t)count);
   for (uint32_t i = 0; ok && i < 2 * count; i++) o->head[i] = NONE;
   for (uint32_t i = count; ok && i-- > 0;) {
     if (w->follows[i]) continue;
     memcpy(o->part + i * length, window_at(w, i), bytes);
-    uint32_t *to = &o->head[number_of(&n, o->part, bytes, i)];
+    uint32_t *to = &o->head[qp_number_of(&n, o->part, bytes, i)];
     o->list[i] = *to;
     *to = i;
   }
   for (uint32_t i = 0; ok && i < count; i++) {
     if (w->next[i] != NONE) continue;
     memcpy(o->part + (count + i) * length, window_at(w, i) + later, bytes);
-    uint32_t *to = &o->head[number_of(&n, o->part, bytes, count + i)];
+    uint32_t *to = &o->head[qp_number_of(&n, o->part, bytes, count + i)];
     if (*to == NONE || *to == i) continue;
     w->next[i] = *to;
     w->later[i] = (uint8_t)later;
     w->follows[*to] = true;
     *to = o->list[*to];
   }
-  free_numbering(&n);
+  qp_numbering_free(&n);
   return ok;
 }
 
@@ -249,8 +214,8 @@ static bool lay_windows(strips *s, qp_code_rows *out, size_t *used) {
   const size_t all = (size_t)groups_of(s->of) * out->windows;
   windows w = {.span = out->span, .number = malloc(sizeof *w.number * all * out->span)};
   uint32_t *begin = NULL;
-  bool ok =
-      w.number && new_numbering(&w.different, s->most) && number_windows(s, &w, all, out->offset);
+  bool ok = w.number && qp_numbering_new(&w.different, s->most) &&
+            number_windows(s, &w, all, out->offset);
   const size_t count = ok ? w.different.count : 1;
   w.next = malloc(sizeof *w.next * count);
   w.later = malloc(sizeof *w.later * count);
@@ -265,7 +230,7 @@ static bool lay_windows(strips *s, qp_code_rows *out, size_t *used) {
   free(w.later);
   free(w.follows);
   free(w.number);
-  free_numbering(&w.different);
+  qp_numbering_free(&w.different);
   return ok;
 }
 
@@ -302,6 +267,33 @@ static bool new_offsets(const qp_code_rows_of *of, unsigned span, qp_code_rows *
   return out->offset != NULL;
 }
 
+/* Windows of as many codes as there can be, at least 'least'.  False: there are none, or no
+   memory. */
+static bool find_windows(strips *s, unsigned most, unsigned least, qp_code_rows *out) {
+  const qp_code_rows_of *of = s->of;
+  size_t used = 0;
+  for (unsigned span = most; span >= least && nodes_of(s) <= s->most; span /= 2) {
+    if (!find_next(s, span) || !lay_strips(s, span, &used)) continue;
+    if (!new_offsets(of, span, out)) return false;
+    for (uint32_t p = 0; p < groups_of(of); p++)
+      for (unsigned w = 0; w < out->windows; w++)
+        out->offset[(size_t)p * out->windows + w] = s->begin[node_of(s, p, w * span)];
+    return fill_pool(s, used, out);
+  }
+  return false;
+}
+
+/* Do so where values alternate, or differ from part to part of the codes; or where rows move from
+   strip to strip. */
+static bool find_moving(strips *s, unsigned most, qp_code_rows *out) {
+  const unsigned fan = fan_of(s->of);
+  for (s->classes = 1; s->classes <= CLASSES; s->classes *= CLASSES)
+    for (s->phases = 1; s->phases <= MOST_PHASES; s->phases *= 2)
+      if (fan / s->classes >= most && find_windows(s, most, most, out)) return true;
+  s->phases = s->classes = 1;
+  return qp_code_joints_find(out, s->of, &s->value, s->id) && out->pool;
+}
+
 /* As long windows as there can be, up to s->longest.  False: out->pool is NULL, there are too many
    of them. */
 static bool find_strips(strips *s, qp_code_rows *out) {
@@ -310,14 +302,8 @@ static bool find_strips(strips *s, qp_code_rows *out) {
                  least = least_of(most, QP_CODE_ROWS_LANES);
   size_t used = 0;
   if (!number_values(s)) return false;
-  for (unsigned span = most; span >= least; span /= 2) {
-    if (!find_next(s, span) || !lay_strips(s, span, &used)) continue;
-    if (!new_offsets(of, span, out)) return false;
-    for (uint32_t p = 0; p < groups_of(of); p++)
-      for (unsigned w = 0; w < out->windows; w++)
-        out->offset[(size_t)p * out->windows + w] = s->begin[s->id[state_of(of, p, w * span)]];
-    return fill_pool(s, used, out);
-  }
+  if (find_windows(s, most, least, out)) return true;
+  if (of->moves && most == QP_CODE_ROWS_CHUNK && find_moving(s, most, out)) return true;
   for (unsigned span = most; span >= least; span /= 2) {
     if (!new_offsets(of, span, out)) return false;
     if (lay_windows(s, out, &used)) return fill_pool(s, used, out);
@@ -330,15 +316,17 @@ static qp_status make_strips(qp_code_rows *out, const qp_code_rows_of *of, const
   strips s = {.of = of,
               .word = word,
               .most = most,
+              .phases = 1,
+              .classes = 1,
               .longest = word ? QP_CODE_ROWS_LANES : QP_CODE_ROWS_CHUNK};
   *out = (qp_code_rows){0};
   s.id = calloc((size_t)1 << of->window, sizeof *s.id);
   s.next = malloc(sizeof *s.next * most);
   s.begin = malloc(sizeof *s.begin * most);
   s.pool = malloc(sizeof *s.pool * (most + QP_CODE_ROWS_CHUNK));
-  const bool ok = new_numbering(&s.value, most) && s.id && s.next && s.begin && s.pool;
+  const bool ok = qp_numbering_new(&s.value, most) && s.id && s.next && s.begin && s.pool;
   if (ok && !find_strips(&s, out)) qp_code_rows_free(out);
-  free_numbering(&s.value);
+  qp_numbering_free(&s.value);
   free(s.id);
   free(s.next);
   free(s.begin);
@@ -382,7 +370,7 @@ qp_status qp_code_rows_make_table(qp_code_rows *out, const qp_code_rows_of *of, 
 
 qp_status qp_code_rows_narrow(qp_code_rows *r, const qp_code_rows_of *of, qp_error *err) {
   const size_t n = (size_t)groups_of(of) * r->windows;
-  if (!r->pool || r->size > UINT16_MAX) return QP_OK;
+  if (!r->pool || r->turn || r->size > UINT16_MAX) return QP_OK;
   r->near = malloc(sizeof *r->near * n);
   if (!r->near)
     return qp_fail(err, QP_E_NOMEM, "no memory for a trellis of 2^%u states", of->window);
@@ -394,6 +382,7 @@ void qp_code_rows_free(qp_code_rows *r) {
   free(r->pool);
   free(r->offset);
   free(r->near);
+  free(r->turn);
   free(r->table);
   free(r->number);
   free(r->state);

@@ -33,6 +33,9 @@ typedef struct qp_code_rows {
   int16_t *pool;    /* t^ [dim][size] */
   uint32_t *offset; /* [groups][windows], into the pool */
   uint16_t *near;   /* the same where the pool is small, else NULL; see qp_code_rows_narrow */
+  uint8_t *turn;    /* [groups]: code at which a row moves on to the next strip; or NULL, see
+                       code_joints.h.  Then there is no 'offset', and near is [groups]. */
+  unsigned period, apart;
   int16_t *table;   /* t^ [groups][fan / 16 or 1][dim][16] */
   uint32_t *number; /* [size], in the pool's stead: which of the different values each is, and */
   uint32_t *state;  /* [values]: a state that has it */
@@ -44,6 +47,8 @@ typedef struct qp_code_rows_of {
   unsigned window, step, dim;
   const qp_metric *metric;
   const float *value;
+  bool moves; /* rows may also take strips of up to four alternating values, which come at codes of
+                 equal remainders, and move from strip to strip (code_joints.h) */
 } qp_code_rows_of;
 
 /* Make strips of at most 'most' numbers; where there are more, out->pool stays NULL.  QP_E_NOMEM.
@@ -58,6 +63,13 @@ qp_status qp_code_rows_make_numbers(qp_code_rows *out, const qp_code_rows_of *of
 qp_status qp_code_rows_make_table(qp_code_rows *out, const qp_code_rows_of *of, qp_error *err);
 /* Make 'near', where that can be.  QP_E_NOMEM. */
 qp_status qp_code_rows_narrow(qp_code_rows *r, const qp_code_rows_of *of, qp_error *err);
+/* Where the number of a group's code stands in the pool. */
+static inline size_t qp_code_rows_at(const qp_code_rows *r, uint32_t group, uint32_t code) {
+  if (!r->turn) return r->offset[(size_t)group * r->windows + code / r->span] + code % r->span;
+  const unsigned turn = r->turn[group], moves = code < turn ? 0 : 1 + (code - turn) / r->period;
+  return r->near[group] + code + (size_t)moves * r->apart;
+}
+
 void qp_code_rows_free(qp_code_rows *r);
 
 #endif

@@ -74,7 +74,8 @@ static qp_status make_coarse(qp_lookahead *out, const qp_code_rows *rows, const 
 qp_status qp_lookahead_make(qp_lookahead *out, const qp_code_rows *rows, const qp_code_rows_of *of,
                             size_t most, qp_error *err) {
   *out = (qp_lookahead){0};
-  if (!rows->pool || rows->size > UINT16_MAX || 3 * of->step > of->window) return QP_OK;
+  if (!rows->pool || rows->turn || rows->size > UINT16_MAX || 3 * of->step > of->window)
+    return QP_OK;
   uint32_t *word = malloc(sizeof *word * rows->windows << (of->window - of->step));
   qp_status status = QP_OK;
   if (!word) return qp_fail(err, QP_E_NOMEM, "no memory for a trellis of 2^%u states", of->window);

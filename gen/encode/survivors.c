@@ -29,10 +29,12 @@ struct qp_survivors {
   size_t room;        /* survivors of a position */
   uint32_t *path;     /* [kept + 1][room]: j << 16 | sum */
   uint32_t *begin;    /* [kept + 1][rows + 1] */
+  uint32_t *route;    /* [kept + 1]: groups of the path that was chosen */
   uint16_t *square;   /* [rows.size] */
   unsigned squared;   /* for which position it is, plus one; 0: none */
   qp_outlook outlook; /* the position behind */
   unsigned foreseen;  /* for which position outlook.square is, plus one; 0: none */
+  uint16_t *column;   /* [rows]: the least sum by the code that is watched */
   uint16_t *sample;   /* [rows that are sampled][fan filled up] */
   uint32_t *found;    /* [fan][stride_of] */
   uint32_t *next;     /* [fan], and */
@@ -84,12 +86,14 @@ static bool new_ring(const qp_trellis *t, qp_survivors *s) {
   const size_t slots = s->kept + 1, one = sizeof(uint32_t) * s->room;
   s->path = large(one * slots);
   s->begin = malloc(sizeof *s->begin * (rows_of(t) + 1) * slots);
+  s->route = malloc(sizeof *s->route * slots);
   s->alive = malloc(one);
   s->renumber = malloc(one);
   s->kin = malloc(one);
   s->number = malloc(one);
   s->seen = calloc(s->room, sizeof *s->seen);
-  return s->path && s->begin && s->alive && s->renumber && s->kin && s->number && s->seen;
+  return s->path && s->begin && s->route && s->alive && s->renumber && s->kin && s->number &&
+         s->seen;
 }
 
 qp_status qp_survivors_new(const qp_trellis *t, qp_survivors **out, qp_error *err) {
@@ -100,13 +104,14 @@ qp_status qp_survivors_new(const qp_trellis *t, qp_survivors **out, qp_error *er
   s->meet = qp_meet_choose();
   s->square = qp_outlook_squares(&t->rows);
   s->sample = aligned(sizeof *s->sample * (rows_of(t) / rows_apart(t)) * qp_push_stride(t));
+  s->column = aligned(sizeof *s->column * rows_of(t));
   s->found = large(sizeof *s->found * t->fan * stride_of(t));
   s->next = malloc(sizeof *s->next * t->fan);
   s->ends = malloc(sizeof *s->ends * (rows_of(t) > t->fan ? rows_of(t) : t->fan));
   s->may = malloc(sizeof *s->may * words_of(t));
   const bool foresees = qp_outlook_new(&s->outlook, &t->rows, &t->ahead);
-  if (!new_ring(t, s) || !s->square || !s->sample || !s->found || !s->next || !s->ends || !s->may ||
-      !foresees) {
+  if (!new_ring(t, s) || !s->square || !s->column || !s->sample || !s->found || !s->next ||
+      !s->ends || !s->may || !foresees) {
     qp_survivors_free(s);
     return qp_fail(err, QP_E_NOMEM, "no memory to search a trellis of 2^%u states", t->window);
   }
@@ -117,9 +122,11 @@ void qp_survivors_free(qp_survivors *s) {
   if (!s) return;
   free(s->path);
   free(s->begin);
+  free(s->route);
   free(s->square);
   free(s->ends);
   qp_outlook_free(&s->outlook);
+  free(s->column);
   free(s->sample);
   free(s->found);
   free(s->next);
@@ -166,6 +173,8 @@ void qp_survivors_begin(progress *p) {
   const uint32_t start = p->run->start;
   p->at = p->told = 0;
   p->base = 0;
+  p->chosen = p->until = 0;
+  p->watched = QP_ANY_CODE;
   p->reach = FIRST_REACH;
   uint32_t *begin = begins_at(p, 0), *path = paths_at(p->s, 0), count = 0;
   for (uint32_t g = 0; start == QP_ANY_GROUP && g < t->groups; g++) {
@@ -187,13 +196,12 @@ static void set_x(const qp_trellis *t, const qp_survivors_run *run, unsigned at,
 static unsigned square_behind(const qp_trellis *t, const int16_t *x, uint32_t group,
                               uint32_t code) {
   const qp_code_rows *r = &t->rows;
-  const size_t at = (size_t)group * r->windows + code / r->span;
+  const size_t window = (size_t)group * r->windows + code / r->span;
+  const int16_t *value = r->pool ? r->pool + qp_code_rows_at(r, group, code)
+                                 : r->table + window * t->dim * QP_CODE_ROWS_LANES + code % r->span;
+  const size_t apart = r->pool ? r->size : QP_CODE_ROWS_LANES;
   unsigned v = 0;
-  for (size_t i = 0; i < t->dim; i++)
-    v += qp_metric_square(&t->metric, x[i],
-                          r->pool
-                              ? r->pool[i * r->size + r->offset[at] + code % r->span]
-                              : r->table[(at * t->dim + i) * QP_CODE_ROWS_LANES + code % r->span]);
+  for (size_t i = 0; i < t->dim; i++) v += qp_metric_square(&t->metric, x[i], value[i * apart]);
   return v;
 }
 
@@ -240,11 +248,15 @@ static uint32_t come_from(const progress *p, unsigned at, const int16_t *x, uint
   return best;
 }
 
+static uint32_t *code_of(const qp_survivors_run *run, unsigned at) {
+  return at < run->before ? run->early + at : run->codes + (at - run->before);
+}
+
 void qp_survivors_tell(progress *p, unsigned end, uint32_t group) {
   for (unsigned at = end; at-- > p->told;) {
     int16_t x[QP_TRELLIS_DIM];
     set_x(p->t, p->run, at, x);
-    p->run->codes[at] = group >> row_bits(p->t);
+    *code_of(p->run, at) = group >> row_bits(p->t);
     come_from(p, at, x, &group);
   }
   if (!p->told) p->origin = group;
@@ -473,7 +485,10 @@ void qp_survivors_advance(progress *p) {
                   .next = s->next,
                   .ends = s->ends,
                   .stride = stride_of(t),
-                  .room = s->room};
+                  .room = s->room,
+                  .column = p->watched == QP_ANY_CODE ? NULL : s->column,
+                  .watched = p->watched};
+  if (m.column) memset(m.column, 0xff, sizeof *m.column * rows_of(t));
   choose_limit(p, &m, (ahead && !all ? t->width / AHEAD_SHARE : t->width) << parted);
   find_behind(p, &m);
   take_found(p, &m);
@@ -489,36 +504,76 @@ uint32_t qp_survivors_best(const progress *p) {
   return row << p->t->step | paths_at(p->s, p->at)[number] >> 16;
 }
 
-/* What the first of some given codes adds behind a group: as squares say that are known. */
-static unsigned first_square(const progress *p, const int16_t *x, uint32_t group, uint32_t code) {
-  const qp_code_rows *r = &p->t->rows;
-  if (!r->pool) return square_behind(p->t, x, group, code);
-  const size_t at = (size_t)group * r->windows + code / r->span;
-  const unsigned v = p->s->square[(r->near ? r->near[at] : r->offset[at]) + code % r->span];
-  return v < QP_NO_PATH ? v : square_behind(p->t, x, group, code);
+void qp_survivors_choose(progress *p, unsigned end) {
+  const unsigned slots = p->s->kept + 1;
+  uint32_t group = qp_survivors_best(p);
+  p->chosen = end;
+  p->until = p->at;
+  p->s->route[p->at % slots] = group;
+  for (unsigned at = p->at; at-- > end;) {
+    int16_t x[QP_TRELLIS_DIM];
+    set_x(p->t, p->run, at, x);
+    come_from(p, at, x, &group);
+    p->s->route[at % slots] = group;
+  }
+  qp_survivors_tell(p, end, group);
 }
 
-bool qp_survivors_cheapest(const progress *p, const uint32_t *code, unsigned count, uint64_t *least,
-                           uint32_t *group) {
+/* Does a group before a position come from where the path that was chosen does? */
+static bool is_kin(const progress *p, unsigned at, uint32_t group) {
+  const unsigned slots = p->s->kept + 1;
+  for (;; at--) {
+    if (at <= p->until && p->s->route[at % slots] == group) return true;
+    if (at <= p->chosen) return false;
+    int16_t x[QP_TRELLIS_DIM];
+    set_x(p->t, p->run, at - 1, x);
+    come_from(p, at - 1, x, &group);
+  }
+}
+
+/* Codes that are given for some positions. */
+typedef struct given {
+  const uint32_t *code;
+  unsigned count;
+  int16_t x[QP_BEAM_WINDOW][QP_TRELLIS_DIM]; /* targets of theirs */
+} given;
+
+/* A sum, and what those from number 'first' on add behind a group, as far as it is less than
+   'least'. */
+static uint64_t add_given(const qp_trellis *t, const given *g, unsigned first, uint32_t group,
+                          uint64_t sum, uint64_t least) {
+  for (unsigned i = first; i < g->count && sum < least; i++) {
+    sum += square_behind(t, g->x[i], group, g->code[i]);
+    group = (g->code[i] << (t->window - t->step) | group) >> t->step;
+  }
+  return sum;
+}
+
+/* The same behind a row of the position that was made, whose paths are all behind the same group
+   after the first code. */
+static bool row_may_be(const progress *p, const given *g, uint32_t row, uint64_t least) {
+  const uint32_t group = g->code[0] << row_bits(p->t) | row;
+  return add_given(p->t, g, 1, group, p->s->column[row], least) < least;
+}
+
+bool qp_survivors_cheapest(const progress *p, unsigned at, const uint32_t *code, unsigned count,
+                           uint64_t *least, uint32_t *group) {
   const qp_trellis *t = p->t;
-  const uint32_t *begin = begins_at(p, p->at), *path = paths_at(p->s, p->at);
-  int16_t x[QP_BEAM_WINDOW][QP_TRELLIS_DIM];
+  const uint32_t *begin = begins_at(p, at), *path = paths_at(p->s, at);
+  const bool known = count && at < p->at && p->watched == code[0];
+  given g = {.code = code, .count = count};
   bool found = false;
-  for (unsigned i = 0; i < count; i++) set_x(t, p->run, p->at + i, x[i]);
-  if (count) set_squares(p, x[0]);
-  for (uint32_t row = 0; row < rows_of(t); row++)
+  for (unsigned i = 0; i < count; i++) set_x(t, p->run, at + i, g.x[i]);
+  for (uint32_t row = 0; row < rows_of(t); row++) {
+    if (known && (p->s->column[row] >= *least || !row_may_be(p, &g, row, *least))) continue;
     for (uint32_t k = begin[row]; k < begin[row + 1]; k++) {
       const uint32_t from = row << t->step | path[k] >> 16;
-      uint32_t g = from;
-      uint64_t sum = path[k] & QP_NO_PATH;
-      for (unsigned i = 0; i < count && sum < *least; i++) {
-        sum += i ? square_behind(t, x[i], g, code[i]) : first_square(p, x[0], g, code[0]);
-        g = (code[i] << (t->window - t->step) | g) >> t->step;
-      }
-      if (sum >= *least) continue;
+      const uint64_t sum = add_given(t, &g, 0, from, path[k] & QP_NO_PATH, *least);
+      if (sum >= *least || (p->chosen && !is_kin(p, at, from))) continue;
       *least = sum;
       *group = from;
       found = true;
     }
+  }
   return found;
 }

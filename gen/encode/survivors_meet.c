@@ -80,8 +80,10 @@ static inline const uint16_t *behind_row(const qp_trellis *t, const qp_meeting *
 
 /* ---- Any machine ---- */
 
-static unsigned square_of(const qp_trellis *t, const qp_meeting *m, size_t window, unsigned lane) {
-  if (m->square) return m->square[t->rows.offset[window] + lane];
+static unsigned square_of(const qp_trellis *t, const qp_meeting *m, uint32_t group, unsigned code) {
+  if (m->square) return m->square[qp_code_rows_at(&t->rows, group, code)];
+  const unsigned lane = code % t->rows.span;
+  const size_t window = (size_t)group * t->rows.windows + code / t->rows.span;
   unsigned v = 0;
   for (unsigned i = 0; i < t->dim; i++)
     v += qp_metric_square(&t->metric, m->x[i], t->rows.table[(window * t->dim + i) * LANES + lane]);
@@ -95,7 +97,7 @@ static void window_plain(const qp_trellis *t, const qp_meeting *m, uint32_t row,
   for (uint32_t k = m->begin[row]; k < m->begin[row + 1]; k++) {
     const uint32_t group = row << t->step | m->path[k] >> 16, before = m->path[k] & QP_NO_PATH;
     for (unsigned lane = 0; lane < span; lane++) {
-      const unsigned v = before + square_of(t, m, (size_t)group * t->rows.windows + window, lane);
+      const unsigned v = before + square_of(t, m, group, window * span + lane);
       if (v < sum[lane]) sum[lane] = (uint16_t)v;
     }
   }
@@ -116,6 +118,7 @@ static void meet_plain(const qp_trellis *t, qp_meeting *m, uint32_t row, unsigne
   b->count = 0;
   if (m->begin[row] == m->begin[row + 1]) return;
   window_plain(t, m, row, window, b->sum[0]);
+  if (m->column && window == m->watched / span) m->column[row] = b->sum[0][m->watched % span];
   for (unsigned lane = 0; lane < span; lane++) {
     const unsigned sum = b->sum[0][lane];
     m->lowest = least_of(m->lowest, sum);
@@ -182,6 +185,15 @@ QP_AVX2_INLINE void list(batch *b, unsigned i, uint64_t found) {
   b->count += n;
 }
 
+typedef __m256i turn_avx2;
+
+/* Lanes before a turn from one vector, others from another; 'first': the number of lane 0. */
+QP_AVX2_INLINE __m256i pick(__m256i before, __m256i behind, __m256i turn, short first) {
+  const __m256i lane = _mm256_setr_epi16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __m256i at = _mm256_add_epi16(lane, _mm256_set1_epi16(first));
+  return _mm256_blendv_epi8(behind, before, _mm256_cmpgt_epi16(turn, at));
+}
+
 #define NAME(function)   function##_avx2
 #define INLINE           QP_AVX2_INLINE
 #define MM(operation)    _mm256_##operation
@@ -191,6 +203,8 @@ QP_AVX2_INLINE void list(batch *b, unsigned i, uint64_t found) {
 #define STORE_ANY(to, v) _mm256_storeu_si256((__m256i *)(void *)(to), v)
 #define JOIN(low, high)  load(low)
 #define BELOW(v, limit)  below(v, limit)
+#define TURN(turn)       _mm256_set1_epi16(turn)
+#define PICK(a, b, t, i) pick(a, b, t, (short)(i))
 #include "gen/encode/survivors_meet_wide.h"
 
 /* Call a function of shapes with this trellis's. */
@@ -198,16 +212,18 @@ QP_AVX2_INLINE void list(batch *b, unsigned i, uint64_t found) {
   do {                                                                                             \
     const form any = {t->dim, t->metric.doublings, true}, two = {2, any.doublings, true};          \
     const bool near = t->rows.near != NULL;                                                        \
-    if (!m->square && t->dim == 2) return call((shape_avx2){1, true, false, two});                 \
-    if (!m->square) return call((shape_avx2){1, true, false, any});                                \
+    if (t->rows.turn && t->rows.period == 32) return call((shape_avx2){4, false, true, 32, any});  \
+    if (t->rows.turn) return call((shape_avx2){4, false, true, 64, any});                          \
+    if (!m->square && t->dim == 2) return call((shape_avx2){1, true, false, 0, two});              \
+    if (!m->square) return call((shape_avx2){1, true, false, 0, any});                             \
     switch (t->rows.span / LANES) {                                                                \
     case 4:                                                                                        \
-      return near ? call((shape_avx2){4, false, true, any})                                        \
-                  : call((shape_avx2){4, false, false, any});                                      \
+      return near ? call((shape_avx2){4, false, true, 0, any})                                     \
+                  : call((shape_avx2){4, false, false, 0, any});                                   \
     case 2:                                                                                        \
-      return near ? call((shape_avx2){2, false, true, any})                                        \
-                  : call((shape_avx2){2, false, false, any});                                      \
-    default: return call((shape_avx2){1, false, false, any});                                      \
+      return near ? call((shape_avx2){2, false, true, 0, any})                                     \
+                  : call((shape_avx2){2, false, false, 0, any});                                   \
+    default: return call((shape_avx2){1, false, false, 0, any});                                   \
     }                                                                                              \
   } while (0)
 
@@ -249,6 +265,8 @@ QP_AVX512_INLINE unsigned lowest_avx512(__m512i v) {
   return qp_lowest_of(_mm256_min_epu16(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1)));
 }
 
+typedef uint64_t turn_avx512;
+
 #define NAME(function)   function##_avx512
 #define INLINE           QP_AVX512_INLINE
 #define MM(operation)    _mm512_##operation
@@ -258,6 +276,8 @@ QP_AVX512_INLINE unsigned lowest_avx512(__m512i v) {
 #define STORE_ANY(to, v) _mm512_storeu_si512(to, v)
 #define JOIN(low, high)  join(low, high)
 #define BELOW(v, limit)  _mm512_cmplt_epu16_mask(v, limit)
+#define TURN(turn)       _bzhi_u64(~UINT64_C(0), turn)
+#define PICK(a, b, t, i) _mm512_mask_mov_epi16(b, (__mmask32)((t) >> (i)), a)
 #include "gen/encode/survivors_meet_wide.h"
 
 /* Call a function of shapes with this trellis's. */
@@ -265,11 +285,14 @@ QP_AVX512_INLINE unsigned lowest_avx512(__m512i v) {
   do {                                                                                             \
     const form none = {.dim = 0};                                                                  \
     const bool near = t->rows.near != NULL;                                                        \
+    if (t->rows.turn && t->rows.period == 32)                                                      \
+      return call((shape_avx512){2, false, true, 32, none});                                       \
+    if (t->rows.turn) return call((shape_avx512){2, false, true, 64, none});                       \
     if (t->rows.span == 2 * WIDTH_AVX512)                                                          \
-      return near ? call((shape_avx512){2, false, true, none})                                     \
-                  : call((shape_avx512){2, false, false, none});                                   \
-    return near ? call((shape_avx512){1, false, true, none})                                       \
-                : call((shape_avx512){1, false, false, none});                                     \
+      return near ? call((shape_avx512){2, false, true, 0, none})                                  \
+                  : call((shape_avx512){2, false, false, 0, none});                                \
+    return near ? call((shape_avx512){1, false, true, 0, none})                                    \
+                : call((shape_avx512){1, false, false, 0, none});                                  \
   } while (0)
 
 enum { WIDTH_AVX512 = 32 };

@@ -29,6 +29,9 @@ typedef struct qp_meeting {
   size_t stride;          /* room for what is found of one code, at least one for each row */
   size_t used, room;      /* how many are found, and may be */
   unsigned lowest;        /* written: the least sum behind all rows */
+  uint16_t *column; /* [groups / fan], written: the least sum by code 'watched' behind each row
+                             that has paths; NULL: not wanted */
+  unsigned watched;
 } qp_meeting;
 
 typedef struct qp_meet {

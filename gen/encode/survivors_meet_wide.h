@@ -5,6 +5,9 @@
 **   LOAD_ANY, STORE_ANY   of what is not aligned
 **   BELOW(sum, limit)     a bit for each of WIDTH sums that is below the limit's, which is not 0
 **   JOIN(low, high)       a vector of LANES numbers, or two
+**   TURN(turn)            what PICK needs of a number of lanes, up to QP_CODE_ROWS_CHUNK
+**   PICK(a, b, turn, i)   numbers of a whose lanes, the first one being lane i, are before the
+**                         turn, and else those of b
 ** All of it is undefined again at the end, so there is no include guard.
 */
 
@@ -13,10 +16,11 @@
 #define READER NAME(reader)
 
 /* How a window is read: vectors of it; from a pool of squares, at places of 16 bits or 32, or from
-   a table. */
+   a table; codes from one move to the next strip to another, or 0. */
 typedef struct NAME(shape) {
   unsigned vectors;
   bool table, near;
+  unsigned period;
   form f;
 } NAME(shape);
 
@@ -24,8 +28,9 @@ typedef struct NAME(shape) {
 typedef struct READER {
   const uint32_t *begin, *path, *offset;
   const uint16_t *square, *near, *behind, *place;
+  const uint8_t *turn;
   const int16_t *table;
-  unsigned step, windows, blocks;
+  unsigned step, windows, blocks, apart;
   VECTOR x[QP_TRELLIS_DIM];
 } READER;
 
@@ -37,12 +42,30 @@ INLINE READER NAME(reader_of)(const qp_trellis *t, NAME(shape) s, const qp_meeti
               .near = t->rows.near,
               .behind = m->behind,
               .place = t->ahead.offset,
+              .turn = t->rows.turn,
               .table = t->rows.table,
+              .apart = t->rows.apart,
               .step = t->step,
               .windows = t->rows.windows,
               .blocks = t->ahead.blocks};
   for (unsigned e = 0; s.table && e < s.f.dim; e++) r.x[e] = MM(set1_epi16)(m->x[e]);
   return r;
+}
+
+/* The same from rows that move from strip to strip; 'first': the first group of the row. */
+INLINE void NAME(visit_joints)(NAME(shape) s, const READER *r, size_t first, unsigned window,
+                               uint32_t path, VECTOR *least) {
+  const size_t group = first + (path >> 16);
+  const unsigned span = s.vectors * WIDTH;
+  const VECTOR before = MM(set1_epi16)((short)path);
+  const uint16_t *square =
+      r->square + r->near[group] + window * (span + span / s.period * r->apart);
+  const NAME(turn) turn = TURN(r->turn[group]);
+  QP_UNROLL for (unsigned i = 0; i < s.vectors; i++) {
+    const uint16_t *from = square + i * WIDTH + i * WIDTH / s.period * r->apart;
+    const VECTOR now = PICK(LOAD_ANY(from), LOAD_ANY(from + r->apart), turn, i * WIDTH % s.period);
+    least[i] = MM(min_epu16)(least[i], MM(adds_epu16)(now, before));
+  }
 }
 
 /* Bring the sums of one path to the least ones; 'first': where the windows of its row begin. */
@@ -66,11 +89,14 @@ INLINE void NAME(visit)(NAME(shape) s, const READER *r, size_t first, uint32_t p
    one several times, so that no branch has to foresee how many there are. */
 INLINE void NAME(window)(NAME(shape) s, const READER *r, uint32_t row, unsigned window,
                          VECTOR *least) {
-  const size_t first = ((size_t)row << r->step) * r->windows + window;
+  const size_t all = (size_t)row << r->step, first = all * r->windows + window;
   const uint32_t last = r->begin[row + 1] - 1;
   uint32_t k = r->begin[row];
   QP_UNROLL for (unsigned i = 0; i < s.vectors; i++) least[i] = MM(set1_epi16)(-1);
   for (; s.table && k <= last; k++) NAME(visit)(s, r, first, r->path[k], least);
+  for (; s.period && k <= last; k += TOGETHER)
+    QP_UNROLL for (uint32_t i = 0; i < TOGETHER; i++)
+        NAME(visit_joints)(s, r, all, window, r->path[least_of(k + i, last)], least);
   for (; !s.table && k <= last; k += TOGETHER)
     QP_UNROLL for (uint32_t i = 0; i < TOGETHER; i++)
         NAME(visit)(s, r, first, r->path[least_of(k + i, last)], least);
@@ -91,6 +117,7 @@ INLINE VECTOR NAME(meet)(NAME(shape) s, const READER *r, const qp_meeting *m, ui
   const VECTOR limit = MM(set1_epi16)((short)m->limit);
   const uint64_t *may = m->may;
   const unsigned span = s.vectors * WIDTH;
+  const unsigned watched = m->column ? m->watched / span : r->windows;
   uint32_t row = first / r->windows;
   unsigned window = first % r->windows;
   b->count = 0;
@@ -103,6 +130,7 @@ INLINE VECTOR NAME(meet)(NAME(shape) s, const READER *r, const qp_meeting *m, ui
         lowest = MM(min_epu16)(lowest, least[k]);
         STORE_ANY(b->sum[i] + k * WIDTH, least[k]);
       }
+      if (window == watched) m->column[row] = b->sum[i][m->watched % span];
       if (r->behind) NAME(judge)(s, r, row, window, least);
       QP_UNROLL for (unsigned k = 0; k < s.vectors; k++) found |= (uint64_t)BELOW(least[k], limit)
                                                                   << k * WIDTH;
@@ -154,3 +182,5 @@ INLINE VECTOR NAME(one_row)(const qp_trellis *t, NAME(shape) s, const qp_meeting
 #undef STORE_ANY
 #undef JOIN
 #undef BELOW
+#undef TURN
+#undef PICK

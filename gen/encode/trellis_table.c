@@ -16,6 +16,8 @@ enum {
   LOOKING = 7,                /* 7 of 16 of them lose as little where a step is looked ahead, */
   LOOKING_COARSELY = 10,      /* 10 where that is by windows that begin at multiples of a few */
   LOOKING_OF = 16,
+  WIDE_STEP = 10, /* of steps of so many bits and more 12 of 16 lose little more */
+  KEPT_WIDE = 12,
   USUAL_LEAST = 1024,    /* paths */
   LEAST_PUSHED = 4,      /* bits of a step that is made forward; one of fewer only if nothing else
                             works */
@@ -111,7 +113,12 @@ static bool is_pushed(const qp_trellis *t) {
 
 /* Strips where they are few; else a table, where paths are given up. */
 static qp_status make_rows(qp_trellis *t, const float *values, qp_error *err) {
-  const qp_code_rows_of of = {t->window, t->step, t->dim, &t->metric, values};
+  const qp_code_rows_of of = {.window = t->window,
+                              .step = t->step,
+                              .dim = t->dim,
+                              .metric = &t->metric,
+                              .value = values,
+                              .moves = t->width > 0};
   const bool able = 2 * t->step <= t->window && (t->step >= LEAST_PUSHED || t->width);
   const size_t states = (size_t)t->groups * t->fan;
   qp_status status = QP_OK;
@@ -142,6 +149,8 @@ qp_status qp_trellis_make(qp_trellis *t, unsigned window, unsigned step, unsigne
   const qp_status status = qp_trellis_make_kept(t, window, step, dim, width, values, err);
   if (!status && t->ahead.size)
     qp_trellis_set_width(t, width / LOOKING_OF * (t->ahead.coarse ? LOOKING_COARSELY : LOOKING));
+  else if (!status && t->width && step >= WIDE_STEP)
+    qp_trellis_set_width(t, max_of(width / LOOKING_OF * KEPT_WIDE, USUAL_LEAST));
   return status;
 }
 

@@ -149,7 +149,8 @@ static qp_status find_entries(qp_kernel *k, size_t most, qp_error *err) {
                                       : qp_fail(err, QP_E_NOMEM, "no memory for a table");
   for (size_t i = 0; !status && i < n; i++) values[i] = qp_half_to_float(halves[i]);
   const qp_metric metric = {.scale = 1};
-  const qp_code_rows_of of = {q->window, q->step, q->dim, &metric, values};
+  const qp_code_rows_of of = {
+      .window = q->window, .step = q->step, .dim = q->dim, .metric = &metric, .value = values};
   if (!status) status = qp_path_table_make(&t, &of, most, err);
   k->path_entries = t.entries;
   k->path_span = t.entries ? t.span : 1;

@@ -25,7 +25,8 @@ static qp_code_rows_of values_by(hash h, unsigned step, const qp_metric *metric)
   qp_sample_gaussian(1, 2 * ENTRIES, codebook);
   for (uint32_t s = 0; s < 1u << WINDOW; s++)
     for (unsigned e = 0; e < 2; e++) values[2 * s + e] = codebook[2 * h(s) + e];
-  return (qp_code_rows_of){WINDOW, step, 2, metric, values};
+  return (qp_code_rows_of){
+      .window = WINDOW, .step = step, .dim = 2, .metric = metric, .value = values};
 }
 
 static void expect_rows(const qp_code_rows *r, const qp_code_rows_of *of) {
@@ -36,7 +37,7 @@ static void expect_rows(const qp_code_rows *r, const qp_code_rows_of *of) {
     const size_t at = (size_t)p * r->windows + code / r->span;
     for (unsigned e = 0; e < 2; e++) {
       const int v = qp_metric_value(of->metric, values[2 * s + e]);
-      const int got = r->pool ? r->pool[e * r->size + r->offset[at] + code % r->span]
+      const int got = r->pool ? r->pool[e * r->size + qp_code_rows_at(r, p, code)]
                               : r->table[(at * 2 + e) * QP_CODE_ROWS_LANES + code % r->span];
       cr_assert_eq(got, v, "group %u, code %u, step %u", p, code, of->step);
     }
@@ -81,4 +82,50 @@ Test(code_rows, others_have_a_table) {
     expect_rows(&r, &of);
     qp_code_rows_free(&r);
   }
+}
+
+/* ---- Rows that alternate, or move from strip to strip ---- */
+
+/* Neighbours are 4 entries apart, after 64 codes once 3. */
+static uint32_t partly(uint32_t s) { return ((s & 127) * 0xc7 + (s >> 7) * 510) >> 7; }
+/* The same, of which the ends of strips meet. */
+static uint32_t nearly(uint32_t s) { return partly(s) & (ENTRIES - 1); }
+
+Test(code_rows, rows_of_nearly_linear_hashes_move_from_strip_to_strip) {
+  static const hash by[] = {nearly, partly};
+  const qp_metric m = {.scale = 4096, .edge = 32767, .peak = 32767};
+  for (unsigned i = 0; i < 2; i++) {
+    qp_code_rows_of of = values_by(nearly, 7, &m);
+    qp_code_rows r;
+    for (uint32_t s = 0; s < 1u << WINDOW && by[i] == partly; s++)
+      values[2 * s] = values[2 * s + 1] = (float)partly(s) / 1024;
+    of.moves = true;
+    cr_assert_eq(qp_code_rows_make_strips(&r, &of, 1 << 20, &err), QP_OK);
+    cr_assert(r.pool && r.turn, "hash %u", i);
+    cr_expect_eq(r.period, 64);
+    cr_expect_leq(r.size, 8 * (ENTRIES + 128));
+    expect_rows(&r, &of);
+    qp_code_rows_free(&r);
+  }
+}
+
+Test(code_rows, values_that_alternate_with_the_code_lie_in_strips_of_their_own) {
+  const qp_metric m = {.scale = 4096, .edge = 32767, .peak = 32767};
+  for (unsigned bit = 0; bit < 2; bit++)
+    for (unsigned parts = 0; parts < 2; parts++) {
+      qp_code_rows_of of = values_by(linear, 8, &m);
+      qp_code_rows r;
+      for (uint32_t s = 0; s < 1u << WINDOW; s++) {
+        const uint32_t code = s >> (WINDOW - 8);
+        if (code >> bit & 1) values[2 * s] = -values[2 * s];
+        if (parts) values[2 * s + 1] = (float)(s * 0x9e37 >> 6 & 127) + (float)(code >> 6);
+      }
+      of.moves = true;
+      cr_assert_eq(qp_code_rows_make_strips(&r, &of, 1 << 20, &err), QP_OK);
+      cr_assert(r.pool);
+      cr_expect_eq(r.span, QP_CODE_ROWS_CHUNK);
+      cr_expect_leq(r.size, (parts ? 4u : 1u) * (4 * ENTRIES + 8 * QP_CODE_ROWS_SLACK));
+      expect_rows(&r, &of);
+      qp_code_rows_free(&r);
+    }
 }

@@ -13,18 +13,35 @@
 
 static qp_error err;
 
+enum { DIM = 8 };
+
+/* Values of each state; by a hash of the state, of which there are few: rows of strips; such that
+   rows move from strip to strip, or alternate. */
+typedef enum sort { BY_STATE, LOOKED_UP, UNEVEN, ALTERNATING } sort;
+
 typedef struct kind {
   unsigned window, step, dim, width;
-  bool looked_up; /* values by a hash of the state, of which there are few: rows of strips */
+  sort sort;
 } kind;
 
 static float *values_of(const kind *k) {
   const size_t n = (size_t)k->dim << k->window;
   float *v = malloc(sizeof *v * n);
+  float entry[64 * DIM];
   qp_sample_gaussian(k->window + k->step, n, v);
-  for (uint32_t s = 64; k->looked_up && s < 1u << k->window; s++)
+  qp_sample_gaussian(k->window, 64 * k->dim, entry);
+  for (uint32_t s = 64; k->sort == LOOKED_UP && s < 1u << k->window; s++)
     for (unsigned e = 0; e < k->dim; e++)
       v[s * k->dim + e] = v[(s * 0x9e37u >> (k->window - 6) & 63) * k->dim + e];
+  for (uint32_t s = 1u << k->window; k->sort > LOOKED_UP && s-- > 0;) {
+    const unsigned bits = k->window - k->step;
+    const uint32_t code = s >> bits, low = s & ((1u << bits) - 1);
+    const uint32_t at =
+        k->sort == UNEVEN ? (low * 0xc7 + code * 510) >> 7 & 63 : s * 0x9e37u >> 9 & 63;
+    for (unsigned e = 0; e < k->dim; e++)
+      v[s * k->dim + e] =
+          entry[at * k->dim + e] * (k->sort == ALTERNATING && code & 1 ? -1.F : 1.F);
+  }
   return v;
 }
 
@@ -57,13 +74,13 @@ static double cost_of(const qp_trellis *t, const float *values, const float *tar
 /* Rows of one window and of several, of one, two and four vectors, of fewer codes than lanes; from
 ** strips and from a table; few paths, and all; with a step looked ahead, and without. */
 static const kind kinds[] = {
-    {16, 4, 2, 256, true},     {16, 5, 2, 128, true}, {17, 6, 2, 200, true},
-    {16, 7, 2, 100, true},     {16, 8, 1, 64, true},  {14, 3, 1, 128, true},
-    {16, 4, 2, 256, false},    {15, 6, 4, 64, false}, {14, 2, 1, 200, false},
-    {12, 5, 2, 1 << 16, true}, {13, 6, 8, 32, true},  {18, 6, 2, 200, true},
-    {21, 7, 1, 300, true}};
+    {16, 4, 2, 256, LOOKED_UP},     {16, 5, 2, 128, LOOKED_UP}, {17, 6, 2, 200, LOOKED_UP},
+    {16, 7, 2, 100, LOOKED_UP},     {16, 8, 1, 64, LOOKED_UP},  {14, 3, 1, 128, LOOKED_UP},
+    {16, 4, 2, 256, BY_STATE},      {15, 6, 4, 64, BY_STATE},   {14, 2, 1, 200, BY_STATE},
+    {12, 5, 2, 1 << 16, LOOKED_UP}, {13, 6, 8, 32, LOOKED_UP},  {18, 6, 2, 200, LOOKED_UP},
+    {21, 7, 1, 300, LOOKED_UP},     {16, 7, 2, 100, UNEVEN},    {17, 8, 2, 64, ALTERNATING}};
 
-enum { RUN = 90, DIM = 8, LEVELS = 3 };
+enum { RUN = 90, LEVELS = 3 };
 
 /* Runs of one kind and one sort of ends, by each instruction set. */
 static void expect_same(const kind *k, const qp_trellis *t, qp_search *const *s, qp_ends ends,
@@ -107,7 +124,7 @@ Test(long_search, codes_are_the_same_by_every_instruction_set_whatever_the_ends)
 
 Test(long_search, a_circle_takes_up_the_path_through_its_seam_where_that_costs_least) {
   enum { STEPS = 200, CIRCLES = 12 };
-  const kind k = {16, 4, 2, 128, true}; /* a 32nd of the groups: a given one is seldom near */
+  const kind k = {16, 4, 2, 128, LOOKED_UP}; /* a 32nd of the groups: a given one is seldom near */
   static float target[STEPS * 2];
   float *values = values_of(&k);
   qp_trellis t;
@@ -133,7 +150,7 @@ Test(long_search, a_circle_takes_up_the_path_through_its_seam_where_that_costs_l
 
 Test(long_search, runs_longer_than_what_is_kept_lose_little) {
   enum { STEPS = 4000, GROUPS = 1 << 10 };
-  const kind k = {12, 2, 1, GROUPS / 4, false};
+  const kind k = {12, 2, 1, GROUPS / 4, BY_STATE};
   static float target[STEPS];
   static uint32_t code[STEPS], all_code[STEPS];
   float *values = values_of(&k);
@@ -157,5 +174,26 @@ Test(long_search, runs_longer_than_what_is_kept_lose_little) {
   qp_search_free(of_all);
   qp_trellis_free(&few);
   qp_trellis_free(&all);
+  free(values);
+}
+
+Test(long_search, the_shortest_circles_close) {
+  const kind k = {16, 5, 2, 128, LOOKED_UP};
+  static float target[2 * RUN];
+  float *values = values_of(&k);
+  qp_trellis t;
+  qp_search *s;
+  make(NULL, &k, values, &t, &s);
+  qp_sample_gaussian(4, 2 * RUN, target);
+  for (unsigned steps = 4; steps < RUN; steps++) {
+    uint32_t code[RUN], *to = code, seam, end;
+    const float *x = target;
+    qp_trellis_search(&t, s, QP_ENDS_TIED, 1, steps, 0, &x, &seam, NULL, &to);
+    const double cost = cost_of(&t, values, target, steps, seam, code, &end);
+    cr_expect_eq(end, seam, "%u steps", steps);
+    cr_expect_lt(cost, 3 + 0.25 * steps, "%u steps lose %g", steps, cost);
+  }
+  qp_search_free(s);
+  qp_trellis_free(&t);
   free(values);
 }

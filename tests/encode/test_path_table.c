@@ -29,7 +29,11 @@ static void make(const char *name, size_t most) {
   qp_coder_free(&coder);
   cr_assert_eq(qp_coder_make(&coder, q, &err), QP_OK, "%s", err.text);
   const qp_trellis *t = &coder.trellis;
-  const qp_code_rows_of of = {t->window, t->step, t->dim, &t->metric, coder.values};
+  const qp_code_rows_of of = {.window = t->window,
+                              .step = t->step,
+                              .dim = t->dim,
+                              .metric = &t->metric,
+                              .value = coder.values};
   cr_assert_eq(qp_path_table_make(&table, &of, most, &err), QP_OK, "%s", err.text);
 }
 

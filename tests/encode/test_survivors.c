@@ -146,11 +146,74 @@ Test(survivors, of_paths_that_never_meet_those_of_the_best_stay_when_the_ring_is
     }
     while (p.at < steps) qp_survivors_advance(&p);
     cr_expect_eq(p.told, room / 2);
-    cr_assert(qp_survivors_cheapest(&p, NULL, 0, &least, &group));
+    cr_assert(qp_survivors_cheapest(&p, p.at, NULL, 0, &least, &group));
     qp_survivors_tell(&p, steps, group);
     cr_expect_eq(p.base + least, sum_of(&p, steps), "6 is of family %u", favoured);
     tear_down();
     s = NULL;
     t = (qp_trellis){0};
+  }
+}
+
+Test(survivors, the_cheapest_by_given_codes_is_the_same_where_the_first_one_was_watched) {
+  enum { STEPS = 60, GIVEN = 3 };
+  make(14, 5, 128);
+  const qp_survivors_run run = {.target = target,
+                                .circle = STEPS,
+                                .steps = STEPS,
+                                .start = QP_ANY_GROUP,
+                                .end = QP_ANY_GROUP,
+                                .codes = codes};
+  qp_survivors_progress p = {.t = &t, .s = s, .run = &run};
+  qp_survivors_begin(&p);
+  while (p.at + GIVEN < STEPS) {
+    const uint32_t code[GIVEN] = {p.at % 32, p.at * 7 % 32, p.at * 11 % 32};
+    uint64_t least = UINT64_MAX, seen = UINT64_MAX, none;
+    uint32_t group, same, other;
+    cr_assert(qp_survivors_cheapest(&p, p.at, code, GIVEN, &least, &group));
+    p.watched = code[0];
+    qp_survivors_advance(&p);
+    cr_assert(qp_survivors_cheapest(&p, p.at - 1, code, GIVEN, &seen, &same));
+    cr_expect(seen == least && same == group, "before position %u", p.at);
+    none = least;
+    cr_expect_not(qp_survivors_cheapest(&p, p.at - 1, code, GIVEN, &none, &other));
+  }
+}
+
+Test(survivors, paths_that_part_from_the_chosen_one_before_its_end_do_not_count) {
+  enum { STEPS = 40, END = 20, CHOSEN = 26 };
+  make(14, 4, 128);
+  const qp_survivors_run run = {.target = target,
+                                .circle = STEPS,
+                                .steps = STEPS,
+                                .start = QP_ANY_GROUP,
+                                .end = QP_ANY_GROUP,
+                                .codes = codes};
+  qp_survivors_progress p = {.t = &t, .s = s, .run = &run};
+  uint64_t all = UINT64_MAX, kin = UINT64_MAX;
+  uint32_t group;
+  qp_survivors_begin(&p);
+  while (p.at < CHOSEN) qp_survivors_advance(&p);
+  const uint32_t best = qp_survivors_best(&p);
+  qp_survivors_choose(&p, END);
+  cr_expect_eq(p.told, END);
+  cr_assert(qp_survivors_cheapest(&p, p.at, NULL, 0, &kin, &group));
+  cr_expect_eq(group, best);
+  uint32_t code[END + 1];
+  for (unsigned i = 0; i < END; i++) code[i] = codes[i];
+  for (unsigned at = CHOSEN; at < STEPS; at++) { /* all that count come from the codes told */
+    qp_survivors_advance(&p);
+    kin = all = UINT64_MAX;
+    if (!qp_survivors_cheapest(&p, p.at, NULL, 0, &kin, &group)) break;
+    const unsigned chosen = p.chosen;
+    p.chosen = 0;
+    uint32_t any;
+    cr_assert(qp_survivors_cheapest(&p, p.at, NULL, 0, &all, &any));
+    p.chosen = chosen;
+    cr_expect_leq(all, kin);
+    p.told = 0;
+    qp_survivors_tell(&p, p.at, group);
+    cr_expect_arr_eq(code, codes, END * sizeof *code, "before position %u", p.at);
+    p.told = END;
   }
 }

@@ -67,14 +67,18 @@ struct qp_device_search {
 
 static void *trellis_table(const qp_coder *c, const qp_kernel *k, size_t *bytes) {
   const qp_trellis *t = &c->trellis;
-  const qp_code_rows_of of = {t->window, t->step, t->dim, &t->metric, c->values};
+  const qp_code_rows_of of = {.window = t->window,
+                              .step = t->step,
+                              .dim = t->dim,
+                              .metric = &t->metric,
+                              .value = c->values};
   qp_path_table p;
   if (qp_path_table_make(&p, &of, k->path_entries, NULL)) return NULL;
   const size_t numbers = p.number ? (size_t)p.rows * (p.codes / p.span) : 0;
   const size_t values = (p.entries ? p.entries : (size_t)p.rows * p.codes) * p.dim;
   const float factor = QP_UNIT * (float)(1 << t->metric.doublings);
-  const bool same = p.entries == k->path_entries && p.span == k->path_span &&
-                    (k->path_clips || !t->metric.clips);
+  const bool same =
+      p.entries == k->path_entries && p.span == k->path_span && (k->path_clips || !t->metric.clips);
   *bytes = sizeof(uint32_t) * (numbers + values);
   uint32_t *table = same ? malloc(*bytes) : NULL;
   if (table && numbers) memcpy(table, p.number, sizeof *table * numbers);
@@ -334,8 +338,7 @@ static amounts amounts_of(const qp_coder *coder, const qp_stream *stream, size_t
                      .codes = sequences * (stream->columns / q->dim),
                      .values = sequences * coder->states * q->dim};
   const bool lanes = fed || coder->kind == QP_CODER_TRELLIS; /* else vectors are one step each */
-  return (amounts){.sequences = lanes ? sequences : sequences * steps,
-                   .codes = sequences * steps};
+  return (amounts){.sequences = lanes ? sequences : sequences * steps, .codes = sequences * steps};
 }
 
 /* Tables of rows come with each search, another is the quantizer's. */
