@@ -277,7 +277,11 @@ bool qp_code_joints_find(qp_code_rows *out, const qp_code_rows_of *of, const qp_
   out->turn = malloc(sizeof *out->turn * groups);
   bool ok = j && at && out->near && out->turn;
   if (ok && find_next(j)) ok = find_joints(j, out, at);
-  if (!ok || !out->pool) qp_code_rows_free(out);
+  if (!ok || !out->pool) {
+    free(out->near);
+    free(out->turn);
+    *out = (qp_code_rows){0};
+  }
   free(j);
   free(at);
   return ok;

@@ -4,7 +4,7 @@
 #ifndef QP_CODE_JOINTS_H
 #define QP_CODE_JOINTS_H
 
-#include "gen/encode/code_rows.h"
+#include "gen/encode/code_strips.h"
 #include "gen/encode/numbering.h"
 
 /*
