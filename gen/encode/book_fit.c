@@ -257,8 +257,8 @@ static qp_status open_fit(fit *f, uint16_t *const *book, uint16_t **best, qp_err
   for (unsigned c = 0; c < q->codebooks; c++) {
     const qp_codebook *b = &q->codebook[c];
     const size_t codes = (size_t)s->rows * s->columns / q->dim;
+    f->view.codebook[c].scope = QP_SCOPE_SPEC; /* of rows: as it is, until rows are fitted */
     if (b->scope != QP_SCOPE_TENSOR && !f->options->all) continue;
-    f->view.codebook[c].scope = QP_SCOPE_SPEC;
     unknown[c] = codes >= (size_t)f->options->least_codes * b->entries;
     if (!unknown[c]) {
       qp_fail(&f->error, QP_E_ARG,

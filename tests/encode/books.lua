@@ -21,6 +21,16 @@ list[#list + 1] = vector {
   decode = function (c, books) return books.a[c & 63] + books.b[c >> 6] * 0.5 end,
 }
 
+-- A codebook of each row beside one of the linear.
+both("beside-rows", function (name, scope)
+  return scalar {
+    name = name, bits = 3,
+    codebooks = { a = lloyd_max { entries = 8, scope = scope == "tensor" and "row" or scope },
+                  b = values { 0, 0.25, scope = scope } },
+    decode = function (c, books) return books.a[c] + books.b[c & 1] end,
+  }
+end)
+
 -- Stages, of which the larger has more entries than a small linear has vectors.
 both("stages", function (name, scope)
   return vector {
