@@ -181,23 +181,34 @@ def windows(stream, step, window):
     return (low >> (begin % 32).astype(np.uint64) & np.uint64((1 << window) - 1)).astype(np.int64)
 
 
-def to_rows(values, columns):
-    """[row groups][32 lanes][weights of a lane] to [rows][columns]."""
+def of_planes(stream, bits):
+    """Codes of 'bits' planes of two words for a lane's 64 weights of a block, highest first."""
+    words = stream.reshape(*stream.shape[:2], -1, bits, 2, 1)
+    planes = (words >> np.arange(32, dtype=np.uint32) & 1).astype(np.int64)
+    codes = (planes << np.arange(bits)[::-1, None, None]).sum(3)
+    return codes.reshape(*stream.shape[:2], -1)
+
+
+def to_rows(values, columns, by_row=False):
+    """[row groups][32 lanes][weights of a lane] to [rows][columns]; 'by_row': a code of 4 or 8
+    weights lies in a row."""
     groups, _, n = values.shape
     i = np.arange(n)
     pair, block = i % 64 // 2, i // 64
     t, r = pair // 4, pair % 4
     m, k = t % 2, t // 2
+    if by_row:
+        m, r = pair % 16 // 8, pair // 4 % 2 + 2 * (pair % 2)
+        k = 2 * (pair // 16) + pair // 2 % 2
     lane = np.arange(32)[:, None]
     row = 16 * m + lane // 4 + 8 * (r & 1)
     column = 64 * block + 32 * (k // 2) + 8 * (lane & 3) + 4 * (k & 1) + 2 * (r // 2) + i % 2
-    out = np.zeros((groups, 32, n // 64 * 64))
+    out = np.zeros((groups, 32, n // 64 * 64), values.dtype)
     out[:, row, column] = values
     return out.reshape(groups * 32, -1)[:, :columns]
 
 
-# What states and codes of the palette decode to (`qpal show QUANTIZER` prints it): codebook
-# [entries][dim] -> values.
+# ---- What states and codes of the palette decode to (`qpal show QUANTIZER` prints it) ----
 
 def decode_tcq(states, book):
     bits = len(book).bit_length() - 1
@@ -211,44 +222,86 @@ def decode_index(states, book):
     return book[states]
 
 
-DECODE = {"tcq": decode_tcq, "vq2": decode_index, "nuq": decode_index}
+def decode_iq2_xs(codes, grid):  # 9 bits of the grid, 7 signs; the eighth keeps the product 1
+    signs = codes[..., None] >> 9 + np.arange(8) & 1
+    signs[..., 7] = signs[..., :7].sum(-1) & 1
+    return grid[codes & 511] * (1 - 2 * signs)
 
 
-# Group fields in the order of their names: name, bits, columns that share one. What raw bits stand
-# for is gen/spec/field.h's.
+def decode_ternary(codes, _):  # two bytes take turns; multiplying by 3 brings out a digit
+    rest, out = [codes & 255, codes >> 8], []
+    for i in range(10):
+        tripled = rest[i % 2] * 3
+        out.append((tripled >> 8) - 1.0)
+        rest[i % 2] = tripled & 255
+    return np.stack(out, -1)
+
+
+DECODE = {"tcq": decode_tcq, "vq2": decode_index, "nuq": decode_index, "vq3": decode_index,
+          "iq2_xs": decode_iq2_xs, "ternary": decode_ternary}
+DIM = {"iq2_xs": 8, "ternary": 10, "vq3": 3}  # of others 1, or 2 where it is no scalar
+PLANES = {"bcq"}
+
+# Group fields in the order of their names: name, type, columns that share one.
 FIELDS = {
-    "int4-g128": (("scale", 16, 128), ("zero", 4, 128)),
-    "q4_k": (("d", 16, 256), ("dmin", 16, 256), ("least", 6, 32), ("scale", 6, 32)),
-    "spqr-3": (("d", 16, 256), ("dmin", 16, 256), ("least", 3, 16), ("scale", 3, 16)),
+    "int4-g128": (("scale", "f16", 128), ("zero", "u4", 128)),
+    "q4_k": (("d", "f16", 256), ("dmin", "f16", 256), ("least", "u6", 32), ("scale", "u6", 32)),
+    "spqr-3": (("d", "f16", 256), ("dmin", "f16", 256), ("least", "u3", 16), ("scale", "u3", 16)),
+    "nvfp4": (("all", "f32", "tensor"), ("scale", "e4m3", 16)),
+    "iq2_xs": (("d", "f16", 256), ("scale", "u4", 16)),
+    "exl2-3": (("d", "f16", "row"), ("scale", "u4", 32)),
+    "bcq-5": tuple((f"a{i}", "f16", 128) for i in range(1, 6)),
 }
+BITS = {"f16": 16, "u4": 4, "u6": 6, "u3": 3, "f32": 32, "e4m3": 8}
 
 
-def fields_of(folder, linear, quantizer, part, piece):
-    """Each field's number for each weight, by name."""
+def number(kind, raw):
+    """What raw bits stand for: lua/LANGUAGE.md names the types."""
+    if kind == "f16":
+        return raw.astype(np.uint16).view(np.float16).astype(float)
+    if kind == "f32":
+        return raw.astype(np.uint32).view(np.float32).astype(float)
+    if kind == "e4m3":
+        exponent, fraction = raw >> 3 & 15, raw & 7
+        size = np.where(exponent, (8 + fraction) * 2.0**(exponent - 10.0), fraction * 2.0**-9)
+        return np.where(raw >> 7, -size, size)
+    return raw.astype(float)
+
+
+def fields_of(folder, linear, quantizer, part, piece, padded):
+    """Each field's number for each weight, by name; 'padded': columns of whole superblocks."""
     name, rows, columns = linear["name"], linear["rows"], linear["parts"][part]["columns"]
-    padded, row_groups = -(-columns // 64) * 64, -(-rows // 32)
+    row_groups = -(-rows // 32)
     fields = FIELDS[quantizer]
     out = {}
     for array in range(4):
         shared = [f for i, f in enumerate(fields) if min(i, 3) == array]
         if not shared:
             continue
-        pieces = chunk(folder, linear, f"{name}.field.{part}.{array}",
-                       piece).view(np.uint8).reshape(row_groups, -1)
+        pieces = np.ascontiguousarray(chunk(folder, linear, f"{name}.field.{part}.{array}", piece))
+        pieces = pieces.view(np.uint8).reshape(row_groups, -1)
         begin = 0
-        for field, bits, size in shared:
-            groups = -(-padded // size)
-            end = begin + -(-groups * 32 * bits // 128) * 16
+        for field, kind, size in shared:
+            bits, groups = BITS[kind], 1 if isinstance(size, str) else -(-padded // size)
+            elements = 1 if size == "tensor" else groups * 32
+            end = begin + -(-elements * bits // 128) * 16
             raw = np.unpackbits(pieces[:, begin:end], axis=1,
-                                bitorder="little")[:, :groups * 32 * bits]
-            raw = raw.reshape(row_groups, groups, 8, 2, 2, bits).astype(np.int64) << np.arange(bits)
-            numbers = raw.sum(-1)  # [row group][column group][lane / 4][m][r & 1]
-            if bits == 16:
-                numbers = numbers.astype(np.uint16).view(np.float16)
-            by_row = numbers.astype(float).transpose(0, 3, 4, 2, 1).reshape(row_groups * 32, groups)
-            out[field] = np.repeat(by_row, size, 1)[:, :columns]
+                                bitorder="little")[:, :elements * bits]
+            raw = (raw.reshape(row_groups, elements, bits).astype(np.int64)
+                   << np.arange(bits)).sum(-1)
+            if size == "tensor":
+                raw = np.repeat(raw, 32, 1)
+            # [row group][column group][lane / 4][m][r & 1]
+            by_row = number(kind, raw.reshape(row_groups, groups, 8, 2, 2))
+            by_row = by_row.transpose(0, 3, 4, 2, 1).reshape(row_groups * 32, groups)
+            out[field] = np.repeat(by_row, padded if isinstance(size, str) else size, 1)
+            out[field] = out[field][:, :columns]
             begin = end
     return out
+
+
+def single(f, *names):
+    return (f[n].astype(np.float32) for n in names)
 
 
 def decode_int4(code, f):
@@ -256,11 +309,37 @@ def decode_int4(code, f):
 
 
 def decode_q4_k(code, f):
-    d, scale, dmin, least = (f[n].astype(np.float32) for n in ("d", "scale", "dmin", "least"))
+    d, scale, dmin, least = single(f, "d", "scale", "dmin", "least")
     return (d * scale * code.astype(np.float32) - dmin * least).astype(np.float16)
 
 
-OF_FIELDS = {"int4-g128": decode_int4, "q4_k": decode_q4_k, "spqr-3": decode_q4_k}
+def decode_nvfp4(code, f):
+    e2m1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6], np.float32)
+    scale, every = single(f, "scale", "all")
+    return (every * scale * e2m1[code & 7] * (1 - 2 * (code >> 3)).astype(np.float32))
+
+
+def scale_iq2_xs(v, f):
+    d, scale = single(f, "d", "scale")
+    return d * (scale + np.float32(0.5)) * np.float32(0.25) * v.astype(np.float32)
+
+
+def decode_exl2(code, f):
+    d, root = single(f, "d", "scale")
+    root = root + np.float32(1)
+    return d * root * root * (code - 4).astype(np.float32)
+
+
+def decode_bcq(code, f):
+    total = np.float16(0)
+    for i in range(5):
+        a = f[f"a{i + 1}"].astype(np.float16)
+        total = total + np.where(code >> i & 1, -a, a)
+    return total
+
+
+OF_FIELDS = {"int4": decode_int4, "q4_k": decode_q4_k, "spqr": decode_q4_k, "nvfp4": decode_nvfp4,
+             "iq2_xs": scale_iq2_xs, "exl2": decode_exl2, "bcq": decode_bcq}
 
 
 def add_sparse(folder, linear, number, piece, w):
@@ -270,6 +349,7 @@ def add_sparse(folder, linear, number, piece, w):
     if not n:
         return w
     array = chunk(folder, linear, f"{linear['name']}.field.{number}.{part['fields'] - 1}", piece)
+    array = np.ascontiguousarray(array)
     words = np.ascontiguousarray(array.view(np.uint8).reshape(row_groups, -1)[:, -128 * n:])
     words = words.view(np.uint32).reshape(row_groups, n, 32)
     for group, entry, row in zip(*np.nonzero(words)):
@@ -287,6 +367,16 @@ def chunk(folder, linear, name, piece):
     return all_of_it[size * piece : size * (piece + 1)]
 
 
+def codebook_of(folder, linear, number, q):
+    """[entries][dim] of the definition or the linear; [rows][entries] of rows; None: there is
+    none."""
+    if not q["codebooks"]:
+        return None
+    if q["codebooks"][0]:
+        return folder[q["codebooks"][0]].astype(float)
+    return folder[f"{linear['name']}.codebook.{number}.0"].astype(float)
+
+
 def part_values(folder, linear, number, piece):
     part = linear["parts"][number]
     columns, rows, name = part["columns"], linear["rows"], linear["name"]
@@ -294,20 +384,27 @@ def part_values(folder, linear, number, piece):
         return np.zeros((-(-rows // 32) * 32, 0))
     q = folder.section["quantizers"][part["quantizer"]]
     family = part["quantizer"].split("-")[0]
-    with_fields = part["quantizer"] in FIELDS
-    dim = 1 if q["kind"] == "scalar" else 2
+    dim = DIM.get(family, 1 if q["kind"] == "scalar" else 2)
     step = round(q["rate_bits"] * dim)
-    words = 64 // dim * step // 32
-    stream = lane_words(chunk(folder, linear, f"{name}.codes.{number}", piece), rows,
-                        -(-columns // 64), words)
-    states = windows(stream, step, 16 if q["kind"] == "trellis" else step)
+    blocks = next(b for b in range(1, 9) if 64 * b % dim == 0 and 64 * b // dim * step % 32 == 0)
+    superblocks = -(-columns // (64 * blocks))
+    stream = lane_words(chunk(folder, linear, f"{name}.codes.{number}", piece), rows, superblocks,
+                        64 * blocks // dim * step // 32)
+    states = (of_planes(stream, step) if family in PLANES else
+              windows(stream, step, 16 if q["kind"] == "trellis" else step))
+    book = codebook_of(folder, linear, number, q)
+    values = states[..., None]
+    if family in DECODE:
+        values = DECODE[family](states, book)[..., :dim]
+    with_fields = part["quantizer"] in FIELDS
+    w = to_rows(values.reshape(values.shape[:2] + (-1,)), columns, with_fields and dim in (4, 8))
+    if family == "squeezellm":  # a codebook for each row
+        w = np.take_along_axis(book, w, 1)
     if with_fields:
-        fields = fields_of(folder, linear, part["quantizer"], number, piece)
-        w = OF_FIELDS[part["quantizer"]](to_rows(states, columns), fields).astype(float)
-        return add_sparse(folder, linear, number, piece, w)
-    book = folder[q["codebooks"][0]].astype(float)
-    values = DECODE[family](states, book)
-    return to_rows(values.reshape(values.shape[:2] + (-1,)), columns)
+        fields = fields_of(folder, linear, part["quantizer"], number, piece,
+                           64 * blocks * superblocks)
+        w = OF_FIELDS[family](w, fields).astype(np.float16).astype(float)
+    return add_sparse(folder, linear, number, piece, w)
 
 
 def weights(folder, linear):

@@ -191,6 +191,20 @@ class Decoder(unittest.TestCase):
     def test_group_fields_of_several_sizes(self):  # 6 bits of 3 and 5 groups: pieces are filled up
         self.see(96, 160, "--quantizer", "q4_k", "--keep", "gate", "--keep", "q_", "--keep", "up")
 
+    # One field of the linear and one in FP8; eight weights of a row a code; planes and five arrays;
+    # codebooks of rows; a field of each row; codes of ten weights, which fill five blocks; a
+    # codebook of the linear for three weights, stored as four.
+    def test_other_forms_of_codes_fields_and_codebooks(self):
+        with tempfile.TemporaryDirectory() as folder:
+            spec = os.path.join(folder, "mine.lua")
+            with open(spec, "w", encoding="utf-8") as f:
+                f.write('return vector { name = "vq3-2", dim = 3, bits = 6, codebook =\n'
+                        '  gaussian_kmeans { entries = 64, dim = 3, scope = "tensor" } }\n')
+            for name in ("nvfp4", "iq2_xs", "bcq-5", "squeezellm-3", "exl2-3", "ternary-1.6",
+                         spec):
+                self.see(48, 352, "--quantizer", name, "--keep", "gate", "--keep", "up", "--keep",
+                         "v_", "--keep", "o_", "--keep", "q_", "--keep", "k_")
+
     def test_without_rotation(self):
         self.assertIsNone(
             self.see(64, 96, "--quantizer", "nuq-3",
