@@ -176,7 +176,7 @@ static page *page_at(qp_sim_order *order, uint64_t offset) {
 /* The page's touches of one kind, empty where this is the launch's first. */
 static touches *begin_touches(touches **t, bool *begun) {
   if (*begun) return *t;
-  if (!*t && !(*t = malloc(sizeof **t))) return NULL;
+  if (!*t && !(*t = calloc(1, sizeof **t))) return NULL;
   memset((*t)->what, 0, sizeof(*t)->what);
   *begun = true;
   return *t;
