@@ -331,7 +331,7 @@ ten_steps() {
   step libraries 20 "${again[@]}" libraries
   step first-kernel 30 "$qpal" check tcq-3 --few --op gemm --path tensor --device "$device"
   step steady-state 60 "$qpal" check $kinds --op gemm --device "$device" --quiet
-  # of group fields too: int4-g128, mxfp4 and nvfp4 are kinds of their own
+  # of group fields too: int4-g128, mxfp4, nvfp4, bcq-2 and ptqtp are kinds of their own
   step other-ops 45 "$qpal" check --kinds --few --without-op gemm --device "$device" --quiet
   step chains 35 "$qpal" check --chains --device "$device" --quiet
   step memcheck 40 "${again[@]}" sanitize memcheck tcq-3 nuq-4

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "gen/encode/sample.h"
+#include "gen/encode/sum_table.h"
 #include "gen/spec/field.h"
 #include "runtime/half.h"
 
@@ -47,6 +48,26 @@ Test(field_sums, are_seen_where_each_weight_adds_fields_up_for_itself) {
     cr_expect_eq(s != NULL, row[i].seen, "%s", row[i].name);
     qp_field_sums_free(s);
   }
+}
+
+/* What kernels are told of a quantizer, or that the CPU finds its fields otherwise. */
+Test(field_sums, have_a_table_for_kernels_where_the_cpu_finds_them) {
+  qp_sum_table t;
+  cr_assert_eq(qp_sum_table_make(find("shifted"), true, &t, &err), QP_OK, "%s", err.text);
+  cr_expect_eq(t.classes, 4);
+  cr_expect_eq(t.halves, 2); /* fields come by their names */
+  cr_expect_eq(t.bf16, 1);
+  for (unsigned i = 0; i < QP_SUM_TABLE_PARTS; i++) {
+    uint32_t begin;
+    memcpy(&begin, t.data + i * sizeof begin, sizeof begin);
+    cr_expect(begin % 16 == 0 && begin <= t.bytes, "part %u", i);
+  }
+  qp_sum_table_free(&t);
+  const qp_quantizer *line = NULL;
+  cr_assert_eq(qp_palette_find(palette, "int4-g128", &line, &err), QP_OK, "%s", err.text);
+  cr_expect(qp_is_sums(find("four")) && !qp_is_sums(find("rounded")) && !qp_is_sums(line));
+  cr_expect_eq(qp_sum_table_make(line, true, &t, &err), QP_E_ARG);
+  cr_expect(strstr(err.text, "int4-g128: weights are no sums"), "%s", err.text);
 }
 
 static void values_of(const qp_quantizer *q, const uint32_t *fields, float *out) {
