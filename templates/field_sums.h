@@ -115,10 +115,10 @@ QP_STEP unsigned sums_end_of(const qp_sums *s, unsigned from, qp_real most) {
 
 /* ---- Equations ---- */
 
-QP_STEP void sums_clear(sums_equations *q) {
-  for (unsigned f = 0; f < QP_SUMS_FIELDS; f++) {
+QP_STEP void sums_clear(unsigned n, sums_equations *q) {
+  for (unsigned f = 0; f < n; f++) {
     q->b[f] = 0;
-    for (unsigned g = 0; g < QP_SUMS_FIELDS; g++) q->a[f][g] = 0;
+    for (unsigned g = 0; g <= f; g++) q->a[f][g] = 0;
   }
 }
 
@@ -132,15 +132,15 @@ QP_STEP void sums_add(const qp_sums *s, unsigned k, qp_real count, qp_real total
   }
 }
 
-/* The equations of the codes that are nearest at a place; returns the sum of squared errors
-   there. */
+/* The equations of the codes that are nearest at a place, where they are asked for (not NULL);
+   returns the sum of squared errors there. */
 QP_STEP qp_real sums_set_up(const qp_sums *s, sums_levels *l, const qp_real *field,
                             sums_equations *q) {
   const unsigned n = sums_count(s), classes = sums_classes(s);
   qp_real error = sums_square(s);
   unsigned from = 0;
   sums_find_levels(s, field, l);
-  sums_clear(q);
+  if (q) sums_clear(sums_fields(s), q);
   for (unsigned i = 0; i < classes && from < n; i++) {
     const unsigned k = l->order[i];
     const qp_real v = l->level[k];
@@ -148,7 +148,7 @@ QP_STEP qp_real sums_set_up(const qp_sums *s, sums_levels *l, const qp_real *fie
     if (i + 1 < classes) end = sums_end_of(s, from, (v + l->level[l->order[i + 1]]) / 2);
     const qp_real count = end - from, total = sums_before(s, end) - sums_before(s, from);
     error += v * (count * v - 2 * total);
-    if (end > from) sums_add(s, k, count, total, q);
+    if (q && end > from) sums_add(s, k, count, total, q);
     from = end;
   }
   return error;
@@ -213,7 +213,7 @@ QP_STEP void sums_draw(const qp_sums *s, unsigned i, qp_real *field) {
   const unsigned n = sums_count(s);
   const bool lowest = sums_target(s, n - 1) < -sums_target(s, 0);
   sums_equations q;
-  sums_clear(&q);
+  sums_clear(sums_fields(s), &q);
   for (unsigned f = 0; f < sums_fields(s); f++) field[f] = sums_root(sums_square(s) / n);
   for (unsigned j = 0; j < sums_fields(s); j++) {
     const unsigned at = j ? sums_drawn_target(s, i, j) : lowest ? 0 : n - 1;

@@ -38,7 +38,7 @@ struct qp_field_sums {
   uint32_t *drawn;    /* and which class, where a start is drawn */
   unsigned room;      /* for targets: */
   unsigned n;         /* those in hand, */
-  float *sorted;      /* [room], */
+  double *sorted;     /* [room], */
   double *before;     /* [room + 1]: sums of those before, */
   double square;      /* and of all squares */
   struct sums_levels *levels;
@@ -65,7 +65,7 @@ static inline double sums_highest(const qp_sums *s, unsigned f) {
   return s->quantizer->field[f].hi;
 }
 static inline unsigned sums_count(const qp_sums *s) { return s->n; }
-static inline double sums_target(const qp_sums *s, unsigned i) { return (double)s->sorted[i]; }
+static inline double sums_target(const qp_sums *s, unsigned i) { return s->sorted[i]; }
 static inline double sums_before(const qp_sums *s, unsigned i) { return s->before[i]; }
 static inline double sums_square(const qp_sums *s) { return s->square; }
 static inline unsigned sums_drawn_class(const qp_sums *s, unsigned i, unsigned j) {
@@ -203,20 +203,20 @@ static bool are_sums(const qp_field_sums *s, const tables *t) {
 
 /* ---- Where to start ---- */
 
-static int compare_floats(const void *a, const void *b) {
-  const float x = *(const float *)a, y = *(const float *)b;
+static int compare_numbers(const void *a, const void *b) {
+  const double x = *(const double *)a, y = *(const double *)b;
   return (x > y) - (x < y);
 }
 
 static void take_targets(qp_field_sums *s, unsigned n, const float *targets) {
   s->n = n;
   s->square = 0;
-  for (unsigned i = 0; i < n; i++) s->sorted[i] = targets[i] + 0.0F; /* not -0 */
-  qsort(s->sorted, n, sizeof *s->sorted, compare_floats);
+  for (unsigned i = 0; i < n; i++) s->sorted[i] = (double)targets[i] + 0.0; /* not -0 */
+  qsort(s->sorted, n, sizeof *s->sorted, compare_numbers);
   s->before[0] = 0;
   for (unsigned i = 0; i < n; i++) {
-    s->before[i + 1] = s->before[i] + (double)s->sorted[i];
-    s->square += (double)s->sorted[i] * (double)s->sorted[i];
+    s->before[i + 1] = s->before[i] + s->sorted[i];
+    s->square += s->sorted[i] * s->sorted[i];
   }
 }
 
@@ -270,14 +270,13 @@ static void draw_parts(qp_field_sums *s) {
 void qp_field_sums_choose(qp_field_sums *s, unsigned n, const float *targets,
                           uint32_t fields[QP_MAX_FIELDS]) {
   sums_place list[SUMS_STARTS] = {{.error = 0}}, best = {.error = INFINITY};
-  sums_equations q;
   unsigned count = 0;
   find_starts(s);
   take_targets(s, n, targets);
   for (unsigned i = 0; i < SUMS_DRAWN; i++) {
     sums_place p;
     sums_draw(s, i, p.field);
-    p.error = sums_set_up(s, s->levels, p.field, &q);
+    p.error = sums_set_up(s, s->levels, p.field, NULL);
     keep_place(list, &count, SUMS_BEST, &p);
   }
   for (unsigned i = 0; i < s->starts * SUMS_SIZES; i++) sums_start(s, i, list[count++].field);
