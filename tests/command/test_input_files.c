@@ -88,7 +88,7 @@ Test(input_files, that_work_ends_with_are_refused_before_it) {
   };
   char command[512];
   snprintf(command, sizeof command,
-           "mkdir '%s/c' && perl %s/tests/cases/checkpoint.pl '%s/c' >/dev/null", folder,
+           "mkdir '%s/c' && perl %s/tests/cases/wild_checkpoint.pl '%s/c' >/dev/null", folder,
            QP_SOURCE_DIR, folder);
   cr_assert_eq(system(command), 0);
   write_file("a/file", "words");

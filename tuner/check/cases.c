@@ -199,14 +199,7 @@ enum { NAMED = 16 /* so many quantizers at most are meant by their names */ };
 
 /* What encoders do: codes alone, in stages, by codebooks of rows, paths of a trellis, group fields
    with their codes. */
-enum {
-  ENCODES_CODES,
-  ENCODES_STAGES,
-  ENCODES_ROWS,
-  ENCODES_TRELLIS,
-  ENCODES_FIELDS,
-  ENCODES
-};
+enum { ENCODES_CODES, ENCODES_STAGES, ENCODES_ROWS, ENCODES_TRELLIS, ENCODES_FIELDS, ENCODES };
 
 static unsigned encodes(const qp_quantizer *q) {
   if (q->kind == QP_TRELLIS) return ENCODES_TRELLIS;
@@ -231,6 +224,13 @@ static unsigned columns_of_fields(const qp_quantizer *q) {
   return (unit > 2 * group ? unit + (group > 32 ? group : 0) : 2 * group) / 32 * 32 + 32;
 }
 
+/* Few where a codebook is large. */
+static unsigned columns_to_encode(const qp_quantizer *q) {
+  enum { LARGE_BITS = 12 };
+  if (q->fields) return columns_of_fields(q);
+  return q->kind == QP_VECTOR && q->window > LARGE_BITS ? 32 : 64;
+}
+
 /* Add encoders: some of each kind, and of those with group fields one for each search.  Every
    thread meets every code: of a whole palette, unless all is covered, no large codebook, and
    trellises with few sequences at a time; codes in stages where few are named.  The last group of
@@ -249,7 +249,7 @@ static void encoders(qp_case_maker *m) {
     const bool sums = !trellis && qp_is_sums(q); /* which look at few of their codes */
     const unsigned kind = encodes(q), large = q->fields ? LARGE_BITS_OF_FIELDS : LARGE_BITS;
     p.segment[0].rows = m->w->rows ? m->w->rows : 48;
-    p.columns = m->w->columns ? m->w->columns : q->fields ? columns_of_fields(q) : 64;
+    p.columns = m->w->columns ? m->w->columns : columns_to_encode(q);
     if (!is_served(m, &p) || (few && !trellis && !sums && q->window > large)) continue;
     if (kind == ENCODES_STAGES && !all && m->w->quantizers > NAMED) continue;
     if (met[kind]++ % (all ? each_of_all : each_of)[kind]) continue;
@@ -524,7 +524,7 @@ qp_status qp_cases_fail_none(qp_families *families, const qp_case_wishes *w, qp_
   if (q->kind == QP_SPLIT) return fail_split(q, qp_op_name(op), err);
   p.segments = 1;
   p.segment[0].rows = w->rows ? w->rows : 48;
-  p.columns = w->columns ? w->columns : q->fields ? columns_of_fields(q) : 64;
+  p.columns = w->columns ? w->columns : columns_to_encode(q);
   const qp_family *f =
       w->family ? qp_families_find(families, w->family) : qp_families_serving(families, &p, NULL);
   if (!f || f->op != op) return qp_fail(err, QP_E_ARG, "no kernel fits these options");

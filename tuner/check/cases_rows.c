@@ -43,6 +43,14 @@ static void plain_rotations(qp_case_maker *m) {
   }
 }
 
+/* Let a block take three rows in turn: by more rows, which the same kernel takes, where the
+   multiprocessors are few. */
+static void take_in_turn(qp_problem *p) {
+  enum { FEW = 8 };
+  if (p->sm_count > FEW) p->sm_count = 1;
+  p->batch = 2 * p->sm_count + 1;
+}
+
 /*
 ** Rotations with a prologue.  What comes with a launch turns with the seed, which rises from case
 ** to case, and a kernel does not hang on its number of rows: of each K as many cases as there are
@@ -59,7 +67,7 @@ static void prologues(qp_case_maker *m, qp_op op, qp_dtype type) {
     for (unsigned turn = 0; turn < (k[i] > 2048 ? 1 : TURNS); turn++) {
       qp_problem p = qp_cases_problem(m, op, type, rows_wished(m, 1 + turn % 3));
       p.columns = k[i];
-      if (turn == TURNS - 1) p.sm_count = 1, p.batch = 3; /* a block takes rows in turn */
+      if (turn == TURNS - 1) take_in_turn(&p);
       if (turn == TURNS - 2 && k[i] < 1024 && !m->w->rows) p.batch = QP_MAX_BATCH;
       qp_cases_push_each(m, &p);
     }

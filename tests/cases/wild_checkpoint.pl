@@ -1,6 +1,6 @@
 #!/usr/bin/env perl
 # SPDX-License-Identifier: MIT
-# checkpoint.pl DIR [KIND...]: a Llama of one tiny block, as it is met in the wild.
+# wild_checkpoint.pl DIR [KIND...]: a Llama of one tiny block, as it is met in the wild.
 #   bare       tensors of the base class: no "model." before their names
 #   score      of a classifier: no lm_head, and a tensor 'score'
 #   null       "__metadata__": null
