@@ -203,11 +203,10 @@ static inline const int32_t *qp_sim_ext(const qp_sim_warp *w, const qp_sim_op *o
 }
 static inline unsigned qp_sim_lane(uint32_t mask) { return (unsigned)__builtin_ctz(mask); }
 
-/* Run 'body' for each lane l of 'mask'; the full warp is a loop that compilers vectorise. */
+/* Run 'body' for each lane l of 'mask'; the full warp is a loop that compilers vectorise, and one
+   that cannot be vectorised is fine, too. */
 #ifdef __clang__
-#pragma clang diagnostic ignored                                                                   \
-    "-Wpass-failed" /* a loop that cannot be vectorised is fine too   \
-                                                  */
+#pragma clang diagnostic ignored "-Wpass-failed"
 #define QP_SIM_VECTOR _Pragma("clang loop vectorize(assume_safety)")
 #else
 #define QP_SIM_VECTOR _Pragma("GCC ivdep")
