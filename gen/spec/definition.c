@@ -389,6 +389,37 @@ qp_status qp_quantizer_check(const qp_quantizer *q, qp_error *err) {
   return status ? status : check_all_read(&s, err);
 }
 
+/* Mark what the batch's first states read of a codebook. */
+static void mark_read(const sweep *s, unsigned codebook, unsigned states, bool *read) {
+  const qp_ir *ir = s->q->decode;
+  const uint32_t entries = s->q->codebook[codebook].entries;
+  for (unsigned n = 0; n < ir->count; n++) {
+    if (!qp_ir_has(ir, n, QP_IR_LOOKS_UP) || ir->node[n].imm != codebook) continue;
+    const uint32_t *index = s->v[ir->node[n].arg[0]];
+    for (unsigned i = 0; i < states; i++)
+      if (index[i] < entries) read[index[i]] = true;
+  }
+}
+
+unsigned qp_quantizer_unread(const qp_quantizer *q, unsigned codebook) {
+  walk w[3];
+  sweep s;
+  unsigned unread = 0;
+  const unsigned entries = q->codebook[codebook].entries;
+  if (q->fields || list_walks(q, w) != 1 || !sweep_open(&s, q)) return 0;
+  bool *read = calloc(entries, sizeof *read);
+  fill_env(q, NULL, NULL, &s.env);
+  for (uint32_t first = 0; read && first < w[0].count; first += BATCH) {
+    const uint32_t left = w[0].count - first;
+    evaluate_batch(q->decode, &s.env, &w[0], first, s.v);
+    mark_read(&s, codebook, left < BATCH ? left : BATCH, read);
+  }
+  for (unsigned e = 0; read && e < entries; e++) unread += !read[e];
+  free(read);
+  free(s.v);
+  return unread;
+}
+
 /* ---- Hash ---- */
 
 /* Numbers in place of a codebook that is stored with the weights: what decode does with them

@@ -21,6 +21,12 @@ uint64_t qp_quantizer_evaluations(const qp_quantizer *q);
 qp_status qp_quantizer_check(const qp_quantizer *q, qp_error *err);
 
 /*
+** How many entries of a codebook no state reads.  0 also where not all states can be asked: with
+** group fields, for vectors of more than 20 bits, and without memory.
+*/
+unsigned qp_quantizer_unread(const qp_quantizer *q, unsigned codebook);
+
+/*
 ** Write the definition's hash to q->hash: XXH3-128 of kind, numbers, fields, codebook data (of
 ** those that are stored with the weights only their shape), the weights of all states and the
 ** layout, or for a split of its parts.  It does not depend on how decode is written.  Names of

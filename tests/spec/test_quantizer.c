@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "gen/base/resource.h"
+#include "gen/spec/definition.h"
 #include "gen/spec/lua_host.h"
 #include "runtime/half.h"
 
@@ -610,6 +611,15 @@ Test(quantizer, what_is_stored_must_be_used) {
   expect_error(
       "return scalar { name = 'x', bits = 2, group = { size = 64, a = { 'u4', 0, 1, 2 } } }",
       "field 'group.a' has 4 items");
+}
+
+Test(quantizer, entries_between_others_that_no_state_reads_are_counted) {
+  const qp_quantizer *q =
+      load("return scalar { name = 'x', bits = 2,\n"
+           "  codebooks = { a = values { 1, 2, 3, 4, 5, 6, 7 }, b = values { 0, 1, 2 } },\n"
+           "  decode = function (c, k) return k.a[c << 1] + k.b[c & 1] + k.b[c & 2] end }");
+  cr_expect_eq(qp_quantizer_unread(q, 0), 3);
+  cr_expect_eq(qp_quantizer_unread(q, 1), 0);
 }
 
 Test(quantizer, what_is_wrong_in_a_table_is_said_of_its_own_line) {

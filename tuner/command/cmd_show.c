@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "gen/kernel/lower.h"
+#include "gen/spec/definition.h"
 #include "gen/spec/layout.h"
 #include "runtime/half.h"
 #include "tuner/command/commands.h"
@@ -61,9 +62,13 @@ static void print_facts(const qp_quantizer *q) {
   else
     printf("  code        %u bits for %u weights%s\n", q->step, q->dim,
            q->planes ? ", stored as bit planes" : "");
-  for (unsigned i = 0; i < q->codebooks; i++)
-    printf("  codebook    %s: %u x %u fp16, one for %s\n", q->codebook[i].name,
+  for (unsigned i = 0; i < q->codebooks; i++) {
+    const unsigned unread = qp_quantizer_unread(q, i);
+    printf("  codebook    %s: %u x %u fp16, one for %s", q->codebook[i].name,
            q->codebook[i].entries, q->codebook[i].dim, scopes[q->codebook[i].scope]);
+    if (unread) printf("; no state reads %u of the entries", unread);
+    printf("\n");
+  }
   if (q->group) printf("  group       %u columns\n", q->group);
   for (unsigned i = 0; i < q->fields; i++) print_field(q, &q->field[i]);
   if (q->sparse > 0) printf("  sparse      %g of a row's entries, in fp16\n", q->sparse);
