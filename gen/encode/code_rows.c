@@ -56,26 +56,34 @@ static bool number_values(strips *s) {
 static uint32_t kinds_of(const strips *s) { return s->phases * s->classes; }
 static uint32_t nodes_of(const strips *s) { return s->value.count * kinds_of(s); }
 
-/* A value at the code of a row that it has: it may matter which that is. */
-static uint32_t node_of(const strips *s, uint32_t p, unsigned code) {
-  const uint32_t id = s->id[state_of(s->of, p, code)];
-  return (id * s->classes + code / (fan_of(s->of) / s->classes)) * s->phases + code % s->phases;
+/* Nodes are values at codes of a row, of which it may matter which they are. */
+static uint32_t kind_of(const strips *s, unsigned code) {
+  return code / (fan_of(s->of) / s->classes) * s->phases + code % s->phases;
+}
+
+/* Go from one code to the next one in all rows; 'last': windows end with it. */
+static bool find_next_of(strips *s, unsigned code, bool last) {
+  const uint32_t kinds = kinds_of(s), kind = kind_of(s, code);
+  const uint32_t then = last ? 0 : kind_of(s, code + 1), groups = groups_of(s->of);
+  const uint32_t *id = s->id + state_of(s->of, 0, code);
+  for (uint32_t p = 0; p < groups; p++) {
+    uint32_t *next = &s->next[id[p] * kinds + kind];
+    if (last) {
+      if (*next == ABSENT) *next = NONE;
+      continue;
+    }
+    const uint32_t is = id[p + groups] * kinds + then;
+    if (*next < ABSENT && *next != is) return false;
+    *next = is;
+  }
+  return true;
 }
 
 /* Is each node followed by the same one in all windows of 'span' codes?  next[] says by which. */
 static bool find_next(strips *s, unsigned span) {
   for (uint32_t i = 0; i < nodes_of(s); i++) s->next[i] = ABSENT;
   for (unsigned code = 0; code < fan_of(s->of); code++)
-    for (uint32_t p = 0; p < groups_of(s->of); p++) {
-      uint32_t *next = &s->next[node_of(s, p, code)];
-      if ((code + 1) % span == 0) {
-        if (*next == ABSENT) *next = NONE;
-        continue;
-      }
-      const uint32_t is = node_of(s, p, code + 1);
-      if (*next < ABSENT && *next != is) return false;
-      *next = is;
-    }
+    if (!find_next_of(s, code, (code + 1) % span == 0)) return false;
   return true;
 }
 
@@ -275,9 +283,12 @@ static bool find_windows(strips *s, unsigned most, unsigned least, qp_code_rows 
   for (unsigned span = most; span >= least && nodes_of(s) <= s->most; span /= 2) {
     if (!find_next(s, span) || !lay_strips(s, span, &used)) continue;
     if (!new_offsets(of, span, out)) return false;
-    for (uint32_t p = 0; p < groups_of(of); p++)
-      for (unsigned w = 0; w < out->windows; w++)
-        out->offset[(size_t)p * out->windows + w] = s->begin[node_of(s, p, w * span)];
+    for (unsigned w = 0; w < out->windows; w++) {
+      const uint32_t kind = kind_of(s, w * span);
+      for (uint32_t p = 0; p < groups_of(of); p++)
+        out->offset[(size_t)p * out->windows + w] =
+            s->begin[s->id[state_of(of, p, w * span)] * kinds_of(s) + kind];
+    }
     return fill_pool(s, used, out);
   }
   return false;

@@ -11,7 +11,7 @@ enum { LEAST_SLOTS = 64 };
 bool qp_numbering_new(qp_numbering *n, size_t most) {
   *n = (qp_numbering){.most = (uint32_t)most, .slots = LEAST_SLOTS};
   size_t all = n->slots;
-  while (all < 2 * most) all *= 2;
+  while (all < 4 * most) all *= 2;
   n->slot = calloc(all, sizeof *n->slot);
   n->place = malloc(sizeof *n->place * most);
   return n->slot && n->place;
@@ -66,7 +66,7 @@ static inline uint32_t number_of(qp_numbering *n, const void *base, size_t bytes
     if (n->count == n->most) return QP_NUMBER_NONE;
     n->place[n->count] = place;
     *slot = ++n->count;
-    if (2 * (size_t)n->count > n->slots) double_slots(n, base, bytes);
+    if (4 * (size_t)n->count > n->slots) double_slots(n, base, bytes);
     return n->count - 1;
   }
 }

@@ -12,10 +12,11 @@ enum { QP_NUMBER_NONE = 0x7fffffff };
 
 /* A hash table of arrays of equal length, each known by a place where it stands. */
 typedef struct qp_numbering {
-  uint32_t *slot; /* [2 most and more]: number + 1, or 0 */
-  size_t slots;   /* of which so many are in use, a power of two: twice the numbers or more, so that
+  uint32_t *slot; /* [4 most and more]: number + 1, or 0 */
+  size_t
+      slots; /* of which so many are in use, a power of two: four times the numbers or more, so that
                      caches keep them */
-  size_t *place;  /* [most], of each number */
+  size_t *place; /* [most], of each number */
   uint32_t count, most;
 } qp_numbering;
 

@@ -13,11 +13,7 @@ enum {
   USUAL_CANDIDATES = 1 << 21, /* states of a step times its choices; twice as many for steps of few
                                  choices, */
   FEW_CHOICES = 4,            /* choices, in bits, that count as few */
-  LOOKING = 7,                /* 7 of 16 of them lose as little where a step is looked ahead, */
-  LOOKING_COARSELY = 10,      /* 10 where that is by windows that begin at multiples of a few */
-  LOOKING_OF = 16,
-  WIDE_STEP = 10, /* of steps of so many bits and more 12 of 16 lose little more */
-  KEPT_WIDE = 12,
+  SHARE_OF = 16,
   USUAL_LEAST = 1024,    /* paths */
   LEAST_PUSHED = 4,      /* bits of a step that is made forward; one of fewer only if nothing else
                             works */
@@ -143,14 +139,20 @@ static qp_status make_tables(qp_trellis *t, const float *values, qp_error *err) 
   return qp_fail(err, status, "no memory for a trellis of 2^%u states", window);
 }
 
+/* So many of 16 of the usual width lose as little as all of it. */
+static unsigned share_of(const qp_trellis *t) {
+  enum { LOOKING = 7, LOOKING_COARSELY = 10, MOVING = 15, LONG_STEPS = 14, LONG_STEP = 10 };
+  if (t->ahead.size) return t->ahead.coarse ? LOOKING_COARSELY : LOOKING;
+  if (t->step >= LONG_STEP) return LONG_STEPS;
+  return t->rows.turn ? MOVING : SHARE_OF;
+}
+
 qp_status qp_trellis_make(qp_trellis *t, unsigned window, unsigned step, unsigned dim,
                           const float *values, qp_error *err) {
   const unsigned width = window > QP_TRELLIS_WINDOW ? qp_trellis_usual_width(step) : 0;
   const qp_status status = qp_trellis_make_kept(t, window, step, dim, width, values, err);
-  if (!status && t->ahead.size)
-    qp_trellis_set_width(t, width / LOOKING_OF * (t->ahead.coarse ? LOOKING_COARSELY : LOOKING));
-  else if (!status && t->width && step >= WIDE_STEP)
-    qp_trellis_set_width(t, max_of(width / LOOKING_OF * KEPT_WIDE, USUAL_LEAST));
+  if (!status && t->width)
+    qp_trellis_set_width(t, max_of(width / SHARE_OF * share_of(t), USUAL_LEAST));
   return status;
 }
 
