@@ -117,6 +117,7 @@ Test(code_rows, values_that_alternate_with_the_code_lie_in_strips_of_their_own) 
       qp_code_rows r;
       for (uint32_t s = 0; s < 1u << WINDOW; s++) {
         const uint32_t code = s >> (WINDOW - 8);
+        if (parts) values[2 * s] = 1; /* the same second ones are in each part */
         if (code >> bit & 1) values[2 * s] = -values[2 * s];
         if (parts) values[2 * s + 1] = (float)(s * 0x9e37 >> 6 & 127) + (float)(code >> 6);
       }
