@@ -174,7 +174,7 @@ static inline uint64_t qp_glu_word(uint32_t activation, float limit) {
   WORD(metric, "float scale, edge",                                                                \
        "trellis: x^ is x scale, within the edge (gen/encode/metric.h)")                            \
   WORD(paths, "float unit_of_target; unsigned kept",                                               \
-       "trellis: 2^(doublings - 7); groups that are kept of those looked ahead at, 0: all")        \
+       "trellis: 2^(doublings - 82); groups kept of those looked ahead at, 0: all")                \
   WORD(part, "unsigned first, all", "where K begins in all columns, which share errors and U")     \
   WORD(apart, "const unsigned *apart",                                                             \
        "APART: bit k % 32 of [groups][32][K / 32, rounded up]: column k's weight comes to its "    \

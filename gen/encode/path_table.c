@@ -140,8 +140,58 @@ qp_status qp_path_table_make(qp_path_table *out, const qp_code_rows_of *of, size
   return status;
 }
 
+/* ---- Levels of one weight ---- */
+
+enum { WHOLES = 1 << 16 /* different t^ */ };
+
+static unsigned whole_of(int16_t v) { return (uint16_t)v; }
+
+/* Number the values of weight 'held' in the order of 'number', [WHOLES], and say how many they
+   are. */
+static unsigned number_levels(const qp_path_table *t, unsigned held, uint16_t *number) {
+  const size_t states = (size_t)t->rows * t->codes;
+  unsigned count = 0;
+  memset(number, 0, sizeof *number * WHOLES);
+  for (size_t i = 0; i < states; i++) number[whole_of(t->value[i * t->dim + held])] = 1;
+  for (unsigned v = 0; v < WHOLES; v++)
+    if (number[v]) number[v] = (uint16_t)count++;
+  return count;
+}
+
+static void take_levels(qp_path_table *t, unsigned held, const uint16_t *number) {
+  const size_t states = (size_t)t->rows * t->codes;
+  t->held = held;
+  for (size_t i = 0; i < states; i++) {
+    int16_t *value = &t->value[i * t->dim + held];
+    const uint16_t level = number[whole_of(*value)];
+    t->level[level] = *value;
+    *value = (int16_t)level;
+  }
+}
+
+qp_status qp_path_table_hold(qp_path_table *t, size_t most, qp_error *err) {
+  if (t->entries || t->dim < 2) return QP_OK;
+  uint16_t *number = malloc(sizeof *number * WHOLES);
+  if (!number) return qp_fail(err, QP_E_NOMEM, "no memory for numbers of a weight's values");
+  if (most > INT16_MAX) most = INT16_MAX;
+  unsigned held = 0, least = 0;
+  for (unsigned e = 0; e < t->dim; e++) {
+    const unsigned count = number_levels(t, e, number);
+    if (!least || count < least) held = e, least = count;
+  }
+  const bool few = least <= most;
+  t->level = few ? malloc(sizeof *t->level * least) : NULL;
+  if (t->level) {
+    t->levels = number_levels(t, held, number);
+    take_levels(t, held, number);
+  }
+  free(number);
+  return !few || t->level ? QP_OK : qp_fail(err, QP_E_NOMEM, "no memory for %u levels", least);
+}
+
 void qp_path_table_free(qp_path_table *t) {
   free(t->number);
   free(t->value);
+  free(t->level);
   *t = (qp_path_table){0};
 }

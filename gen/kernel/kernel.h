@@ -93,10 +93,10 @@ typedef struct qp_kernel {
   /* experts-glu: sums of up and gate that wait for each other lie so many floats behind the
      workspace's begin, counters of their row groups so many behind the first. */
   unsigned gated_sums, gated_counters;
-  /* encode of a trellis: entries of its table (gen/encode/path_table.h) and their span, steps whose
-     sums are in the workspace together; may differences be clipped (gen/encode/metric.h)? */
-  unsigned path_entries, path_span, path_segment;
-  bool path_clips;
+  /* encode of a trellis: entries of its table (gen/encode/path_table.h) and their span, else levels
+     of weight 'held'; steps whose sums are in the workspace together, and how much later their
+     codes are told. */
+  unsigned path_entries, path_span, path_levels, path_held, path_segment, path_behind;
 } qp_kernel;
 
 /*

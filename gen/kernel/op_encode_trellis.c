@@ -22,6 +22,8 @@ enum {
   GOOD_EACH = 8,            /* least sums that a thread should hold, */
   MOST_EACH = 16,           /* and may hold, */
   MOST_EACH_DIRECT = 8,     /* and where it computes metrics, too */
+  LEAST_ROWS = 16,          /* of a warp's part of a set's */
+  TOLD_BYTES = 16,          /* of a pair's groups, behind and before a segment */
   WORKSPACE_BYTES = 1 << 30 /* most workspace, however long the rows are */
 };
 
@@ -74,27 +76,32 @@ static steps steps_known(const qp_kernel *k) { /* after the kernel was sized not
 
 static unsigned min_of(unsigned a, unsigned b) { return a < b ? a : b; }
 
-/* How a warp's lanes share sets: so many have codes of one set, 'each' of them. */
+/* How a warp's lanes share sets: so many have codes of one set, 'each' of them, and a warp one of
+   'parts' of the rows. */
 typedef struct split {
-  unsigned beside, each;
+  unsigned beside, each, parts;
 } split;
 
 /* As many codes a thread as it holds, for a sum and numbers are read for all of them; of one set as
-   many lanes as codes are left for, which meet different banks; but fewer codes where warps would
-   have nothing to do. */
+   many lanes as codes are left for, which meet different banks. Where warps would have nothing to
+   do several share the rows, or a thread has fewer codes. */
 static split split_of(const qp_kernel *k, unsigned pairs) {
-  const shape s = shape_of(quantizer_of(k));
+  const qp_quantizer *q = quantizer_of(k);
+  const shape s = shape_of(q);
   const unsigned room = k->path_span > 1 ? k->path_span : s.codes, lanes = WARP / pairs;
   const unsigned most = k->path_entries ? MOST_EACH : MOST_EACH_DIRECT, warps = k->block / WARP;
-  split v = {.each = min_of(room, GOOD_EACH)};
+  const unsigned most_parts = ((1u << q->step) + LEAST_ROWS - 1) / LEAST_ROWS;
+  split v = {.each = min_of(room, GOOD_EACH), .parts = 1};
   v.beside = min_of(room / v.each, lanes);
   v.each = min_of(room / v.beside, most);
-  for (; v.each > 1; v.each /= 2) {
+  for (;; v.each /= 2) {
     const unsigned together = lanes / v.beside, wholes = (s.sets + together - 1) / together;
-    if (s.codes / (v.beside * v.each) * wholes >= warps) break;
+    const unsigned tasks = s.codes / (v.beside * v.each) * wholes;
+    while (v.parts < most_parts && v.parts * tasks < warps) v.parts *= 2;
+    if (v.each == 1 || v.parts * tasks >= warps) return v;
+    v.parts = 1;
     if (2 * v.beside <= lanes) v.beside *= 2;
   }
-  return v;
 }
 
 /* Of both kernels. */
@@ -106,15 +113,18 @@ static split split_of(const qp_kernel *k, unsigned pairs) {
   X(UNSIGNED, PAIRS, pairs, "of sequences that a block has in flight")                             \
   X(UNSIGNED, BESIDE, split_of(k, pairs).beside, "lanes of a pair that have groups of one set")    \
   X(UNSIGNED, EACH, split_of(k, pairs).each, "groups of a set that a thread has")                  \
+  X(UNSIGNED, PARTS, split_of(k, pairs).parts, "of a set's rows, which warps share")               \
   X(UNSIGNED, ENTRIES, k->path_entries, "different values of the table; 0: each state's is there") \
   X(UNSIGNED, SPAN, k->path_span, "codes whose entries follow each other")                         \
-  X(FLAG, CLIPS, k->path_clips, "targets may be beyond 16 bits from values")                       \
+  X(UNSIGNED, LEVELS, k->path_levels, "different values of weight HELD; 0: it is there itself")    \
+  X(UNSIGNED, HELD, k->path_held, "a weight of states without entries")                            \
   X(UNSIGNED, STEPS, s.all, "of a sequence")
 
 #define TRELLIS_CONSTANTS(X)                                                                       \
   SEARCH_CONSTANTS(X)                                                                              \
   X(UNSIGNED, AROUND, s.around, "on each side of the seam, to find where the circle closes")       \
-  X(UNSIGNED, SEGMENT, k->path_segment, "steps whose sums the workspace holds together")
+  X(UNSIGNED, SEGMENT, k->path_segment, "steps whose sums the workspace holds together")           \
+  X(UNSIGNED, BEHIND, k->path_behind, "steps later its codes are told; 0: at the end of all")
 
 static const qp_named trellis_constant[] = {TRELLIS_CONSTANTS(QP_NAMED)};
 
@@ -140,7 +150,7 @@ static qp_status find_entries(qp_kernel *k, size_t most, qp_error *err) {
   const size_t n = (size_t)q->dim << q->window;
   k->path_entries = 0;
   k->path_span = 1;
-  k->path_clips = true;
+  k->path_levels = k->path_held = 0;
   if (qp_has_tensor_books(q)) return QP_OK;
   uint16_t *halves = malloc(sizeof *halves * n);
   float *values = malloc(sizeof *values * n);
@@ -148,13 +158,16 @@ static qp_status find_entries(qp_kernel *k, size_t most, qp_error *err) {
   qp_status status = halves && values ? qp_quantizer_table(q, NULL, NULL, halves, err)
                                       : qp_fail(err, QP_E_NOMEM, "no memory for a table");
   for (size_t i = 0; !status && i < n; i++) values[i] = qp_half_to_float(halves[i]);
-  const qp_metric metric = {.scale = 1};
+  qp_metric metric = {0};
+  if (!status) metric = qp_metric_choose(q->step, q->dim, n / q->dim, values);
   const qp_code_rows_of of = {
       .window = q->window, .step = q->step, .dim = q->dim, .metric = &metric, .value = values};
   if (!status) status = qp_path_table_make(&t, &of, most, err);
+  if (!status) status = qp_path_table_hold(&t, most, err);
   k->path_entries = t.entries;
   k->path_span = t.entries ? t.span : 1;
-  k->path_clips = !values || qp_metric_choose(q->step, q->dim, n / q->dim, values).clips;
+  k->path_levels = t.levels;
+  k->path_held = t.held;
   qp_path_table_free(&t);
   free(halves);
   free(values);
@@ -163,8 +176,10 @@ static qp_status find_entries(qp_kernel *k, size_t most, qp_error *err) {
 
 /* Bytes of shared memory as the template's struct Shared has them. */
 static unsigned shared_bytes(const qp_kernel *k, unsigned pairs) {
-  const unsigned warps = k->block / WARP, entries = k->path_entries ? k->path_entries : 1;
-  return 4 * pairs * (entries + 2 * warps + 4);
+  const unsigned warps = k->block / WARP, parts = split_of(k, pairs).parts;
+  const unsigned entries = k->path_entries ? k->path_entries : k->path_levels ? k->path_levels : 1;
+  const unsigned sums = parts > 1 ? parts * shape_of(quantizer_of(k)).groups : 0;
+  return 4 * pairs * (entries + sums + 1 + 2 * warps + 4);
 }
 
 static bool fits(const qp_kernel *k, unsigned pairs) {
@@ -185,40 +200,72 @@ static unsigned step_cost(const qp_kernel *k, unsigned pairs) {
 
 /* How many blocks have how many pairs, and steps whose sums are kept together; 0: none can be. */
 typedef struct placing {
-  unsigned pairs, grid, segment;
+  unsigned pairs, grid, segment, behind;
   size_t bytes; /* of all blocks */
   double cost;
 } placing;
 
-/* Steps whose sums are kept if 'segment' follow each other: these, and those that begin one. */
-static unsigned slots_of(const steps *s, unsigned segment) {
+/* Segments, each with the steps where it begins. */
+static unsigned points_of(const steps *s, unsigned segment) {
   const unsigned shift = (segment - s->all % segment) % segment;
-  return (most_steps(s) + shift) / segment + segment;
+  return (most_steps(s) + shift) / segment + 1;
+}
+
+/* Steps whose sums are kept: those that begin a segment, a segment's, and 'behind' more. */
+static unsigned slots_of(const steps *s, unsigned segment, unsigned behind) {
+  return points_of(s, segment) + segment + behind;
 }
 
 /* The most steps that can be kept together, or as asked; 0: 'slots' are too few. */
-static unsigned segment_of(const steps *s, unsigned asked, size_t slots) {
-  if (asked) return slots_of(s, asked) <= slots ? asked : 0;
+static unsigned segment_of(const steps *s, unsigned asked, unsigned behind, size_t slots) {
+  if (asked) return slots_of(s, asked, behind) <= slots ? asked : 0;
   unsigned n = most_steps(s);
-  while (n && slots_of(s, n) > slots) n--;
+  while (n && slots_of(s, n, behind) > slots) n--;
   return n;
 }
 
+/*
+** So many steps later most best paths have met, in those that a state remembers: behind fewer than
+** one segment's end in a thousand the path from the least sum is another one than that of all
+** steps, for 2^window random states, 1 to 5 bits a weight.
+*/
+enum { BEHIND_MEMORIES = 56 };
+
+static unsigned steps_behind(const qp_quantizer *q, unsigned asked) {
+  const unsigned wanted = BEHIND_MEMORIES * ((q->window + q->step - 1) / q->step);
+  return asked && asked / 2 < wanted ? asked / 2 : wanted;
+}
+
 /* As many blocks as multiprocessors, or as have room for what they keep. */
-static placing place(const qp_kernel *k, unsigned pairs, unsigned sequences, const steps *s) {
+static placing place(const qp_kernel *k, unsigned pairs, unsigned sequences, const steps *s,
+                     unsigned behind) {
   const size_t slot = 4 * ((size_t)shape_of(quantizer_of(k)).groups + 2) * pairs;
   const unsigned keep = qp_choice_get(&k->choice, "keep");
   const unsigned blocks = (sequences + 2 * pairs - 1) / (2 * pairs);
-  placing v = {.pairs = pairs, .grid = min_of(blocks, k->problem.sm_count)};
+  placing v = {.pairs = pairs, .grid = min_of(blocks, k->problem.sm_count), .behind = behind};
   assert(v.grid > 0); /* of an architecture without a number of them it is asked for */
-  while (!(v.segment = segment_of(s, keep, WORKSPACE_BYTES / slot / v.grid)) && v.grid > 1)
-    v.grid--;
+  size_t slots;
+  do slots = (WORKSPACE_BYTES / v.grid - TOLD_BYTES * pairs * most_steps(s)) / slot;
+  while (!(v.segment = segment_of(s, keep, behind, slots)) && --v.grid);
   if (!v.segment) return (placing){.cost = HUGE_VAL};
   const unsigned rounds = (blocks + v.grid - 1) / v.grid;
-  const unsigned again = v.segment < s->all ? s->all - v.segment : 0;
-  v.bytes = slots_of(s, v.segment) * slot * v.grid;
-  v.cost = (double)rounds * step_cost(k, pairs) * (s->all + again);
+  const unsigned again = v.segment < s->all && !behind ? s->all - v.segment : 0;
+  const double back = s->all * (1 + (double)behind / v.segment);
+  v.bytes = (slots_of(s, v.segment, behind) * slot +
+             points_of(s, v.segment) * TOLD_BYTES * (size_t)pairs) *
+            v.grid;
+  v.cost = (double)rounds * (step_cost(k, pairs) * (s->all + again) + back);
   return v;
+}
+
+/* The better of telling codes soon and of making the sums of segments again; all steps at once need
+   neither. */
+static placing place_best(const qp_kernel *k, unsigned pairs, unsigned sequences, const steps *s) {
+  const unsigned keep = qp_choice_get(&k->choice, "keep");
+  const placing again = place(k, pairs, sequences, s, 0);
+  const placing soon = place(k, pairs, sequences, s, steps_behind(quantizer_of(k), keep));
+  if (again.segment >= s->all || !soon.segment) return again;
+  return keep || soon.cost < again.cost ? soon : again;
 }
 
 /* The pairs that cost least, of equals the most. */
@@ -226,7 +273,7 @@ static placing choose_pairs(const qp_kernel *k, unsigned sequences, const steps 
   const unsigned asked = qp_choice_get(&k->choice, "pairs");
   placing best = {.cost = HUGE_VAL};
   for (unsigned pairs = asked ? asked : MOST_PAIRS; pairs; pairs = asked ? 0 : pairs / 2) {
-    const placing v = place(k, pairs, sequences, s);
+    const placing v = place_best(k, pairs, sequences, s);
     if (fits(k, pairs) && v.cost < best.cost) best = v;
   }
   return best;
@@ -248,6 +295,7 @@ static qp_status size_trellis(qp_kernel *k, qp_error *err) {
                    quantizer_of(k)->name, most_steps(&s), room, WORKSPACE_BYTES >> 20);
   k->grid = v.grid;
   k->path_segment = v.segment;
+  k->path_behind = v.behind;
   k->workspace_bytes = v.bytes;
   k->smem_bytes = shared_bytes(k, v.pairs);
   qp_choice_put(&k->choice, "pairs", v.pairs);

@@ -250,9 +250,20 @@ static bool decode_cvt_pair(parser *p, qp_sim_op *o) {
   return p_ok(p);
 }
 
+static bool decode_cvt_pack(parser *p, qp_sim_op *o) {
+  o->run = qp_sim_cvt_pack_fn(o);
+  if (!o->run) return p_fail(p, "the simulator has no such conversion");
+  if (!want(p, 3)) return false;
+  if (!p_def(p, o, 0, p->ops_in, 'w') || !p_use(p, o, 1, p->ops_in + 1, 'w') ||
+      !p_use(p, o, 2, p->ops_in + 2, 'w'))
+    return false;
+  p_push(p, o);
+  return p_ok(p);
+}
+
 static bool decode_cvt(parser *p, unsigned variant) {
   (void)variant;
-  if (p_part(p, "pack")) return false;
+  const bool packs = p_part(p, "pack");
   qp_sim_op o = p_op(p, NULL, QP_SIM_CONVERT);
   const bool rounded = rounding(p, &o), away = p_part(p, "rna");
   if (p_part(p, "ftz")) o.mode |= QP_SIM_FTZ;
@@ -264,6 +275,7 @@ static bool decode_cvt(parser *p, unsigned variant) {
   if (!p_all_used(p)) return false;
   o.type = (uint8_t)to;
   o.type2 = (uint8_t)from;
+  if (packs) return decode_cvt_pack(p, &o);
   if (pair_type(to)) return decode_cvt_pair(p, &o);
   if (!want(p, 2)) return false;
   const operand *d = p->ops_in, *a = d + 1;

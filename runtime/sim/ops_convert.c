@@ -412,3 +412,22 @@ qp_sim_fn qp_sim_cvt_pair_fn(const qp_sim_op *o) {
   if (to8 && o->type2 == QP_SIM_F16X2) return half_to_fp8;
   return NULL;
 }
+
+/* Two whole numbers, each brought into the range of 16 bits. */
+HANDLER(pack_whole) {
+  DEST32;
+  const uint32_t *a = qp_sim_reg(w, o->r[1]), *b = qp_sim_reg(w, o->r[2]);
+  const int least = o->type == QP_SIM_S16 ? INT16_MIN : 0;
+  const int most = o->type == QP_SIM_S16 ? INT16_MAX : UINT16_MAX;
+  QP_SIM_LOOP(mask, l) {
+    const int32_t x = (int32_t)a[l], y = (int32_t)b[l];
+    const int high = x < least ? least : x > most ? most : x;
+    const int low = y < least ? least : y > most ? most : y;
+    d[l] = (uint32_t)high << 16 | ((uint32_t)low & 0xffff);
+  }
+}
+
+qp_sim_fn qp_sim_cvt_pack_fn(const qp_sim_op *o) {
+  const bool half = o->type == QP_SIM_S16 || o->type == QP_SIM_U16;
+  return half && o->type2 == QP_SIM_S32 && o->mode == QP_SIM_SAT ? pack_whole : NULL;
+}

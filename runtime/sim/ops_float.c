@@ -75,6 +75,29 @@ PLAIN2(add_f32, a[l] + b[l])
 PLAIN2(sub_f32, a[l] - b[l])
 PLAIN2(mul_f32, a[l] * b[l])
 PLAIN2(div_f32, a[l] / b[l])
+/*
+** Sums below the normal numbers, of all lanes, as a CPU takes many times as long for such results:
+** products are exact in double, and so are sums of which each part can be taken off again; adding
+** 'whole' rounds them to multiples of the least number.  False: some lane has another sum.
+*/
+static bool tiny_fma(const qp_sim_f32 *a, const qp_sim_f32 *b, const uint32_t *c, uint32_t *d) {
+  const double least = 0x1p-149, whole = 0x1.8p52 * least;
+  uint32_t other = 0;
+  if (c[0] >> 23) return false; /* as most are */
+  QP_SIM_VECTOR for (unsigned l = 0; l < QP_SIM_LANES; l++) other |= c[l] >> 23;
+  if (other) return false;
+  QP_SIM_VECTOR for (unsigned l = 0; l < QP_SIM_LANES; l++) {
+    const double product = (double)a[l] * (double)b[l], addend = (double)(int32_t)c[l] * least;
+    const double sum = product + addend;
+    const double rounded = (sum + whole - whole) * 0x1p149;
+    const bool exact = sum - product == addend && sum - addend == product;
+    const bool good = exact && rounded > 0 && rounded < 0x1p23;
+    other |= !good;
+    d[l] = good ? (uint32_t)(int32_t)rounded : 0;
+  }
+  return !other;
+}
+
 /* The same numbers: a processor of which the compiler knows no such instruction may have one, where
    the C library's function would be called for each lane. */
 #define FMA_OF_LANES                                                                               \
@@ -82,7 +105,11 @@ PLAIN2(div_f32, a[l] / b[l])
   F32(a, 1);                                                                                       \
   F32(b, 2);                                                                                       \
   F32(c, 3);                                                                                       \
-  QP_SIM_EACH(mask, d[l] = fmaf(a[l], b[l], c[l]))
+  uint32_t tiny[QP_SIM_LANES];                                                                     \
+  if (mask == UINT32_MAX && tiny_fma(a, b, qp_sim_reg(w, o->r[3]), tiny))                          \
+    memcpy(d, tiny, sizeof tiny);                                                                  \
+  else                                                                                             \
+    QP_SIM_EACH(mask, d[l] = fmaf(a[l], b[l], c[l]))
 #if defined(__x86_64__) && !defined(__FMA__)
 __attribute__((target("fma"))) HANDLER(fma_f32_inline) { FMA_OF_LANES; }
 HANDLER(fma_f32) {

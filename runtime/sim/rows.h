@@ -40,6 +40,7 @@ uint32_t qp_sim_combine(const qp_sim_warp *w, const qp_sim_op *o, int32_t pred, 
 qp_sim_fn qp_sim_cvt_fn(const qp_sim_op *o);
 /* Types in pairs (f16x2, bf16x2, e4m3x2, e5m2x2); NULL: no such conversion. */
 qp_sim_fn qp_sim_cvt_pair_fn(const qp_sim_op *o);
+qp_sim_fn qp_sim_cvt_pack_fn(const qp_sim_op *o);
 /* A shape ("m16n8k16.f32.f16.f16.f32") and the registers a lane holds of A, B, and C or D. */
 bool qp_sim_mma_shape(const char *name, unsigned *index, unsigned *a, unsigned *b, unsigned *c);
 unsigned qp_sim_type_bytes(unsigned type);

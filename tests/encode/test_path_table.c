@@ -43,6 +43,11 @@ static size_t number_of(size_t row, size_t code) {
   return table.number[row * (table.codes / table.span) + code / table.span] + code % table.span;
 }
 
+static int value_of(size_t number, size_t e) {
+  const int16_t value = table.value[number * table.dim + e];
+  return table.levels && e == table.held ? table.level[value] : value;
+}
+
 /* The state of a row and a code has the group that the code leads to, and the row's oldest bits. */
 static void expect_values(const char *name) {
   const qp_trellis *t = &coder.trellis;
@@ -52,7 +57,7 @@ static void expect_values(const char *name) {
     for (size_t code = 0; code < table.codes; code++) {
       const size_t group = code * sets + row / t->fan, state = group << t->step | row % t->fan;
       for (size_t e = 0; e < t->dim; e++)
-        cr_assert_eq(table.value[number_of(row, code) * t->dim + e],
+        cr_assert_eq(value_of(number_of(row, code), e),
                      qp_metric_value(&t->metric, coder.values[state * t->dim + e]),
                      "%s: row %zu, code %zu", name, row, code);
     }
@@ -70,6 +75,24 @@ Test(path_table, every_state_finds_its_values_by_its_number) {
     make(kinds[i].name, kinds[i].most);
     cr_expect_eq(table.entries, kinds[i].entries, "%s: %u entries", kinds[i].name, table.entries);
     cr_expect_eq(table.span, kinds[i].span, "%s: span %u", kinds[i].name, table.span);
+    expect_values(kinds[i].name);
+  }
+}
+
+/* Of mix-5's two weights both have 8,000 values and more, the first one fewer. */
+Test(path_table, without_entries_the_weight_with_the_fewest_values_has_numbers_of_levels) {
+  static const struct {
+    const char *name;
+    size_t entries, most;
+    unsigned levels, held;
+  } kinds[] = {{"tcq-4", 0, 4096, 502, 1},    {"tcq-4", 0, 501, 0, 0},
+               {"tcq-4", 1024, 4096, 0, 0},   {"mix-5", 0, 8196, 8196, 0},
+               {"fine-4", 0, 65536, 5498, 1}, {"1mad-3", 0, 4096, 0, 0}};
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    make(kinds[i].name, kinds[i].entries);
+    cr_assert_eq(qp_path_table_hold(&table, kinds[i].most, &err), QP_OK, "%s", err.text);
+    cr_expect_eq(table.levels, kinds[i].levels, "%s: %u levels", kinds[i].name, table.levels);
+    cr_expect_eq(table.held, kinds[i].held, "%s: weight %u", kinds[i].name, table.held);
     expect_values(kinds[i].name);
   }
 }

@@ -62,8 +62,31 @@ struct qp_device_search {
   size_t codes;         /* found so far */
 };
 
-/* x^ and t^ as fp32, times 2^doublings and this. */
-#define QP_UNIT 0x1p-7f
+/* x^ and t^ as fp32, times 2^doublings and this: a unit of sums is the least fp32 number. */
+#define QP_UNIT 0x1p-82f
+
+/* t^ as the kernel takes it. */
+static uint32_t word_of_value(const qp_trellis *t, int16_t value) {
+  const float v = QP_UNIT * (float)(1 << t->metric.doublings) * (float)value;
+  uint32_t word;
+  memcpy(&word, &v, sizeof word);
+  return word;
+}
+
+/* Numbers or levels, padded to fours, then the values, or the numbers of levels. */
+static uint32_t *trellis_words(const qp_trellis *t, const qp_path_table *p, size_t *count) {
+  const size_t numbers = p->number ? (size_t)p->rows * (p->codes / p->span) : 0;
+  const size_t values = (p->entries ? p->entries : (size_t)p->rows * p->codes) * p->dim;
+  const size_t first = numbers + (p->levels + 3) / 4 * 4;
+  uint32_t *table = calloc(*count = first + values, sizeof *table);
+  if (table && numbers) memcpy(table, p->number, sizeof *table * numbers);
+  for (size_t i = 0; table && i < p->levels; i++) table[i] = word_of_value(t, p->level[i]);
+  for (size_t i = 0; table && i < values; i++) {
+    const bool number = p->levels && i % p->dim == p->held;
+    table[first + i] = number ? (uint32_t)p->value[i] : word_of_value(t, p->value[i]);
+  }
+  return table;
+}
 
 static void *trellis_table(const qp_coder *c, const qp_kernel *k, size_t *bytes) {
   const qp_trellis *t = &c->trellis;
@@ -74,18 +97,12 @@ static void *trellis_table(const qp_coder *c, const qp_kernel *k, size_t *bytes)
                               .value = c->values};
   qp_path_table p;
   if (qp_path_table_make(&p, &of, k->path_entries, NULL)) return NULL;
-  const size_t numbers = p.number ? (size_t)p.rows * (p.codes / p.span) : 0;
-  const size_t values = (p.entries ? p.entries : (size_t)p.rows * p.codes) * p.dim;
-  const float factor = QP_UNIT * (float)(1 << t->metric.doublings);
-  const bool same =
-      p.entries == k->path_entries && p.span == k->path_span && (k->path_clips || !t->metric.clips);
-  *bytes = sizeof(uint32_t) * (numbers + values);
-  uint32_t *table = same ? malloc(*bytes) : NULL;
-  if (table && numbers) memcpy(table, p.number, sizeof *table * numbers);
-  for (size_t i = 0; table && i < values; i++) {
-    const float v = factor * (float)p.value[i];
-    memcpy(&table[numbers + i], &v, sizeof v);
-  }
+  const bool held = !k->path_levels || !qp_path_table_hold(&p, k->path_levels, NULL);
+  const bool same = held && p.entries == k->path_entries && p.span == k->path_span &&
+                    p.levels == k->path_levels && p.held == k->path_held;
+  size_t count = 0;
+  uint32_t *table = same ? trellis_words(t, &p, &count) : NULL;
+  *bytes = sizeof *table * count;
   qp_path_table_free(&p);
   return table;
 }
