@@ -7,8 +7,9 @@
 #include <string.h>
 
 enum {
-  LEAST_STEP = 4,     /* bits of a step whose rows may be windows of strips, */
-  STRIPS_AN_ENTRY = 4 /* where these are not so many times as long as the list of entries */
+  LEAST_STEP = 4,       /* bits of a step whose rows may be windows of strips, */
+  STRIPS_AN_ENTRY = 4,  /* where these are not so many times as long as the list of entries, */
+  STATES_A_DISTANCE = 8 /* nor longer by more than a weight for so many states */
 };
 
 /* The state of a row and a code. */
@@ -108,7 +109,9 @@ static qp_status make_strips(qp_path_table *t, const qp_code_rows_of *of, size_t
                              qp_error *err) {
   qp_code_rows rows = {0};
   if (!t->entries || 2 * of->step > of->window || of->step < LEAST_STEP) return QP_OK;
+  const size_t further = ((size_t)1 << of->window) / of->dim / STATES_A_DISTANCE;
   if (most / STRIPS_AN_ENTRY > t->entries) most = (size_t)t->entries * STRIPS_AN_ENTRY;
+  if (most > t->entries + further) most = t->entries + further;
   qp_status status = qp_code_rows_make_strips(&rows, of, most, err);
   if (!status && rows.pool && rows.size <= most) status = take_strips(t, &rows, err);
   qp_code_rows_free(&rows);

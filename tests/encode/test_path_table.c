@@ -68,9 +68,10 @@ Test(path_table, every_state_finds_its_values_by_its_number) {
     const char *name;
     size_t most;
     unsigned entries, span; /* entries 0: each state has its own; span 1: each has a number */
-  } kinds[] = {{"tcq-3", 16384, 1024, 1},  {"tcq-5", 16384, 4096, 1},   {"tcq-3", 1023, 0, 1},
-               {"lin-3", 16384, 2112, 64}, {"lin-1.5", 16384, 1024, 1}, {"lin-2", 16384, 2048, 16},
-               {"tcq-4", 0, 0, 1}};
+  } kinds[] = {
+      {"tcq-3", 16384, 1024, 1},    {"tcq-5", 16384, 4096, 1},   {"tcq-3", 1023, 0, 1},
+      {"lin-3", 16384, 2112, 64},   {"lin-1.5", 16384, 1024, 1}, {"lin-2", 16384, 2048, 16},
+      {"quad-1.5", 28000, 7824, 1}, {"mix-4", 28000, 10304, 64}, {"tcq-4", 0, 0, 1}};
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
     make(kinds[i].name, kinds[i].most);
     cr_expect_eq(table.entries, kinds[i].entries, "%s: %u entries", kinds[i].name, table.entries);
