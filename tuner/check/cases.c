@@ -239,7 +239,8 @@ static void encoders(qp_case_maker *m) {
   enum { LARGE_BITS = 12, LARGE_BITS_OF_FIELDS = 10 };
   static const unsigned each_of[ENCODES] = {4, 1, 5, 13, 1}, each_of_all[ENCODES] = {1, 1, 1, 3, 1};
   const bool all = m->w->coverage == QP_COVER_ALL, few = !all && m->w->quantizers > QP_CASE_KINDS;
-  unsigned met[ENCODES] = {0}, searches = 0; /* some of each are taken */
+  unsigned met[ENCODES] = {0}, searches = 0;                 /* some of each are taken */
+  if (m->w->ops && !(m->w->ops >> QP_OP_ENCODE & 1)) return; /* to tell, searches are made */
   for (size_t i = 0; i < m->w->quantizers; i++) {
     const qp_quantizer *q = m->w->quantizer[i];
     qp_problem p = qp_cases_problem(m, QP_OP_ENCODE, QP_F16, 1);
@@ -250,8 +251,9 @@ static void encoders(qp_case_maker *m) {
     const unsigned kind = encodes(q), large = q->fields ? LARGE_BITS_OF_FIELDS : LARGE_BITS;
     p.segment[0].rows = m->w->rows ? m->w->rows : 48;
     p.columns = m->w->columns ? m->w->columns : columns_to_encode(q);
-    if (!is_served(m, &p) || (few && !trellis && !sums && q->window > large)) continue;
+    if (few && !trellis && !sums && q->window > large) continue;
     if (kind == ENCODES_STAGES && !all && m->w->quantizers > NAMED) continue;
+    if (!is_served(m, &p)) continue;
     if (met[kind]++ % (all ? each_of_all : each_of)[kind]) continue;
     const unsigned search = kind == ENCODES_FIELDS ? field_search_of(q, p.columns) : 0;
     if (!all && searches & search) continue;
@@ -298,6 +300,7 @@ static void fed_encoders(qp_case_maker *m) {
   enum { APART = 5 };
   const bool all = m->w->coverage == QP_COVER_ALL, few = !all && m->w->quantizers > NAMED;
   unsigned met[FED_KINDS] = {0};
+  if (m->w->ops && !(m->w->ops >> QP_OP_ENCODE_FED & 1)) return;
   for (size_t i = 0; i < m->w->quantizers && !(few && !m->w->ops); i++) {
     qp_problem p = qp_cases_problem(m, QP_OP_ENCODE_FED, QP_F16, 1);
     const qp_quantizer *q = p.segment[0].quantizer = m->w->quantizer[i];
