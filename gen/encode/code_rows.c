@@ -3,6 +3,7 @@
    code. */
 #include "gen/encode/code_rows.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,7 +59,9 @@ static uint32_t nodes_of(const strips *s) { return s->value.count * kinds_of(s);
 
 /* Nodes are values at codes of a row, of which it may matter which they are. */
 static uint32_t kind_of(const strips *s, unsigned code) {
-  return code / (fan_of(s->of) / s->classes) * s->phases + code % s->phases;
+  const unsigned part = fan_of(s->of) / s->classes; /* codes of a class */
+  assert(part);
+  return code / part * s->phases + code % s->phases;
 }
 
 /* Go from one code to the next one in all rows; 'last': windows end with it. */
