@@ -225,9 +225,10 @@ static unsigned segment_of(const steps *s, unsigned asked, unsigned behind, size
 }
 
 /*
-** So many steps later most best paths have met, in those that a state remembers: behind fewer than
-** one segment's end in a thousand the path from the least sum is another one than that of all
-** steps, for 2^window random states, 1 to 5 bits a weight.
+** So many steps later, in those that a state remembers, the path from the least sum is that of all
+** steps: for 2^16 random states in two dimensions and 6 to 10 bits a step they had met at most 42
+** times what a state remembers before, at each of thousands of positions; for 3 and 4 bits one in a
+** hundred, and a few in a thousand, had not behind 56.
 */
 enum { BEHIND_MEMORIES = 56 };
 
