@@ -59,9 +59,8 @@ static uint32_t nodes_of(const strips *s) { return s->value.count * kinds_of(s);
 
 /* Nodes are values at codes of a row, of which it may matter which they are. */
 static uint32_t kind_of(const strips *s, unsigned code) {
-  const unsigned part = fan_of(s->of) / s->classes; /* codes of a class */
-  assert(part);
-  return code / part * s->phases + code % s->phases;
+  assert(s->classes && s->classes <= fan_of(s->of));
+  return code / (fan_of(s->of) / s->classes) * s->phases + code % s->phases;
 }
 
 /* Go from one code to the next one in all rows; 'last': windows end with it. */
