@@ -141,10 +141,9 @@ static qp_status make_tables(qp_trellis *t, const float *values, qp_error *err) 
 
 /* So many of 16 of the usual width lose as little as all of it. */
 static unsigned share_of(const qp_trellis *t) {
-  enum { LOOKING = 7, LOOKING_COARSELY = 10, MOVING = 15, LONG_STEPS = 14, LONG_STEP = 10 };
+  enum { LOOKING = 7, LOOKING_COARSELY = 10, LONG_STEPS = 14, LONG_STEP = 10 };
   if (t->ahead.size) return t->ahead.coarse ? LOOKING_COARSELY : LOOKING;
-  if (t->step >= LONG_STEP) return LONG_STEPS;
-  return t->rows.turn ? MOVING : SHARE_OF;
+  return t->step >= LONG_STEP ? LONG_STEPS : SHARE_OF;
 }
 
 qp_status qp_trellis_make(qp_trellis *t, unsigned window, unsigned step, unsigned dim,
