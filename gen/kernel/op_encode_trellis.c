@@ -245,9 +245,11 @@ static placing place(const qp_kernel *k, unsigned pairs, unsigned sequences, con
   const unsigned blocks = (sequences + 2 * pairs - 1) / (2 * pairs);
   placing v = {.pairs = pairs, .grid = min_of(blocks, k->problem.sm_count), .behind = behind};
   assert(v.grid > 0); /* of an architecture without a number of them it is asked for */
-  size_t slots;
-  do slots = (WORKSPACE_BYTES / v.grid - TOLD_BYTES * pairs * most_steps(s)) / slot;
-  while (!(v.segment = segment_of(s, keep, behind, slots)) && --v.grid);
+  const size_t told = (size_t)TOLD_BYTES * pairs * most_steps(s);
+  for (; v.grid && !v.segment; v.grid -= !v.segment) {
+    const size_t each = WORKSPACE_BYTES / v.grid;
+    v.segment = each > told ? segment_of(s, keep, behind, (each - told) / slot) : 0;
+  }
   if (!v.segment) return (placing){.cost = HUGE_VAL};
   const unsigned rounds = (blocks + v.grid - 1) / v.grid;
   const unsigned again = v.segment < s->all && !behind ? s->all - v.segment : 0;
