@@ -235,12 +235,16 @@ static qp_status verify(const qp_job *j, qp_session *session, const quantize_opt
   if (status) return status;
   p.device = device;
   if (!p.row_groups && !strncmp(device, "sim", 3)) p.row_groups = 2;
+  const qp_compiler_options compile = {.workers = 1};
+  status = qp_compiler_open(&compile, &p.compiler, err); /* forks: before progress has a thread */
+  if (status) return status;
   qp_proof proof;
   qp_watch w;
   qp_watch_begin(&w, "verify", "weights", (size_t)qp_job_weights(j));
   p.done = &w.done;
   status = qp_proof_run(j, session->families, &p, &proof, err);
   qp_watch_end(&w);
+  qp_compiler_close(p.compiler);
   if (status) return status;
   FILE *to = o->json ? stderr : stdout;
   fprintf(

@@ -34,7 +34,6 @@ typedef struct proof {
   const qp_proof_options *o;
   qp_families *families;
   qp_device *dev;
-  qp_compiler *compiler;
   qp_reference *reference;
   qp_safetensors *file;
   cJSON *config;
@@ -54,7 +53,7 @@ static qp_status load_kernel(proof *p, decoder *d) {
                               .want_cubin = !ptx,
                               .want_ptx = ptx};
   qp_compiled c;
-  qp_status status = qp_compiler_run(p->compiler, &job, &c, p->err);
+  qp_status status = qp_compiler_run(p->o->compiler, &job, &c, p->err);
   if (status) return status;
   size_t bytes;
   const void *image = qp_compiled_image(&c, ptx, &bytes);
@@ -317,8 +316,6 @@ static qp_status open_all(proof *p) {
   const cJSON *section = NULL;
   if (!status) status = qp_json_object(p->config, path, "quantization", &section, p->err);
   if (!status) status = qp_json_array(section, path, "linears", &p->entries, p->err);
-  const qp_compiler_options compile = {.workers = 1};
-  if (!status) status = qp_compiler_open(&compile, &p->compiler, p->err);
   if (!status) status = qp_device_open(p->o->device, &p->dev, p->err);
   if (!status && !(p->reference = qp_reference_new()))
     status = qp_fail(p->err, QP_E_NOMEM, "no memory");
@@ -340,7 +337,6 @@ qp_status qp_proof_run(const qp_job *j, qp_families *families, const qp_proof_op
       snprintf(out->why, sizeof out->why, "linear '%s': %.700s", l->name, p.err->text);
   }
   if (p.dev) free_decoders(&p);
-  qp_compiler_close(p.compiler);
   if (p.dev) qp_device_close(p.dev);
   qp_reference_free(p.reference);
   qp_safetensors_close(p.file);

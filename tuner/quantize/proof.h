@@ -6,12 +6,14 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "gen/compile/compile.h"
 #include "gen/kernel/family.h"
 #include "tuner/quantize/job.h"
 
 typedef struct qp_proof_options {
   const char *device; /* qp_session_device chose it. */
   unsigned arch, sm_count;
+  qp_compiler *compiler; /* borrowed; opened before there are other threads, as it forks */
   unsigned row_groups;  /* row groups of each linear that the kernel decodes: first, last, evenly;
                            0: all */
   _Atomic size_t *done; /* weights, or NULL */
