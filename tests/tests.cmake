@@ -262,8 +262,8 @@ if(TARGET qpal AND NOT QPAL_ANALYZE)
   set_tests_properties(cases PROPERTIES ENVIRONMENT_MODIFICATION "${quick_environment}")
 endif()
 
-# Commands that are ended at a call that changes a file, and what goes on beside one; not with
-# sanitizers, which want to be loaded first.
+# Commands that are ended at a call that changes a file, what goes on beside one, and beside how many
+# threads one forks; not with sanitizers, which want to be loaded first.
 if(TARGET qpal AND NOT QPAL_ANALYZE AND NOT QPAL_SANITIZE)
   add_library(crash_shim MODULE tests/crash/crash_shim.c)
   target_link_libraries(crash_shim PRIVATE qp_flags ${CMAKE_DL_LIBS})
@@ -273,7 +273,11 @@ if(TARGET qpal AND NOT QPAL_ANALYZE AND NOT QPAL_SANITIZE)
   set_target_properties(clock_shim PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
   add_test(NAME crash COMMAND ${PROJECT_SOURCE_DIR}/tests/crash/run ${PROJECT_BINARY_DIR})
   add_test(NAME beside COMMAND ${PROJECT_SOURCE_DIR}/tests/crash/beside ${PROJECT_BINARY_DIR})
-  set_tests_properties(crash beside PROPERTIES
+  add_library(fork_shim MODULE tests/command/fork_shim.c)
+  target_link_libraries(fork_shim PRIVATE qp_flags ${CMAKE_DL_LIBS})
+  set_target_properties(fork_shim PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
+  add_test(NAME forks COMMAND ${PROJECT_SOURCE_DIR}/tests/command/forks ${PROJECT_BINARY_DIR})
+  set_tests_properties(crash beside forks PROPERTIES
     ENVIRONMENT_MODIFICATION "${quick_environment}" TIMEOUT 600)
 endif()
 

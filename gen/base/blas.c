@@ -30,18 +30,22 @@ static void name_kernels(void) {
 #endif
 }
 
+/* Our own threads divide the work: those of an OpenBLAS would only be in their way.  It starts them
+   when it is loaded, so it is told before. */
+static void stay_alone(void) { setenv("OPENBLAS_NUM_THREADS", "1", 1); }
+
 static qp_status open_once(qp_error *err) {
   void *handle;
   void (*set_threads)(int) = NULL;
   qp_blas b;
   name_kernels();
+  stay_alone();
   qp_status status = qp_dynlib_open(QP_DYNLIB_BLAS, NULL, &handle, err);
   if (!status) status = qp_dynlib_symbol(handle, "LAPACK", "dpotrf_", &b.dpotrf, err);
   if (!status) status = qp_dynlib_symbol(handle, "BLAS", "dtrsm_", &b.dtrsm, err);
   if (!status) status = qp_dynlib_symbol(handle, "BLAS", "sgemm_", &b.sgemm, err);
   if (!status) status = qp_dynlib_symbol(handle, "BLAS", "dgemm_", &b.dgemm, err);
   if (status) return status;
-  /* Our own threads divide the work; an OpenBLAS that starts more would only be in their way. */
   if (!qp_dynlib_symbol(handle, "OpenBLAS", "openblas_set_num_threads", &set_threads, NULL))
     set_threads(1);
   blas = b;

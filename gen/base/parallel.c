@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+#include "gen/base/thread.h"
+
 enum { MAX_THREADS = 256 };
 
 struct qp_parallel {
@@ -72,7 +74,7 @@ qp_status qp_parallel_open(unsigned threads, qp_parallel **out, qp_error *err) {
     start *s = malloc(sizeof *s);
     if (!s) break;
     *s = (start){p, p->threads};
-    if (pthread_create(&p->thread[p->threads], NULL, work, s)) {
+    if (!qp_thread_start(&p->thread[p->threads], work, s)) {
       free(s);
       break;
     }
@@ -87,7 +89,7 @@ void qp_parallel_close(qp_parallel *p) {
   p->over = true;
   pthread_cond_broadcast(&p->begun);
   pthread_mutex_unlock(&p->lock);
-  for (unsigned i = 1; i < p->threads; i++) pthread_join(p->thread[i], NULL);
+  for (unsigned i = 1; i < p->threads; i++) qp_thread_join(p->thread[i]);
   pthread_cond_destroy(&p->begun);
   pthread_cond_destroy(&p->ended);
   pthread_mutex_destroy(&p->lock);

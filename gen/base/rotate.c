@@ -2,7 +2,6 @@
 /* Computes the rotation of a linear's input side. */
 #include "gen/base/rotate.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -10,6 +9,7 @@
 
 #include "gen/base/random.h"
 #include "gen/base/hadamard.h"
+#include "gen/base/thread.h"
 #include "runtime/half.h"
 #include "runtime/input_side.h"
 
@@ -94,10 +94,10 @@ static qp_status rotate_all(work *w, unsigned threads, qp_error *err) {
   if (!w->in->signs) return QP_OK;
   qp_hadamard_factor_blocks(w->in->columns, w->in->block, &w->h);
   while (started + 1 < wanted && (started + 1) * ROWS_A_TURN < w->rows &&
-         !pthread_create(&thread[started], NULL, rotate_some, w))
+         qp_thread_start(&thread[started], rotate_some, w))
     started++;
   rotate_some(w);
-  for (unsigned i = 0; i < started; i++) pthread_join(thread[i], NULL);
+  for (unsigned i = 0; i < started; i++) qp_thread_join(thread[i]);
   return atomic_load(&w->failed) ? qp_fail(err, QP_E_NOMEM, "no memory to rotate a row") : QP_OK;
 }
 

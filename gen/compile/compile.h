@@ -25,8 +25,8 @@ typedef struct qp_compiler_options {
 ** that calls this.  A cache directory that cannot be written only means that nothing is kept.
 ** 'opt' may be NULL (defaults).  A compiler is used by one thread at a time.
 ** QP_E_MISSING: no NVRTC; the message names what was tried and how to get it.  QP_E_ARG: a negative
-** time limit.  QP_E_NOMEM, QP_E_LIMIT: no memory, processes or descriptors.  '*out' is then
-** untouched.
+** time limit.  QP_E_NOMEM, QP_E_LIMIT: no memory, processes or descriptors; QP_E_LIMIT: threads of
+** qp_thread_start run.  '*out' is then untouched.
 */
 qp_status qp_compiler_open(const qp_compiler_options *opt, qp_compiler **out, qp_error *err);
 

@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "gen/base/process.h"
+
 struct qp_fork_server {
   int fd;
   pid_t pid;
@@ -106,14 +108,15 @@ typedef struct duty {
 static reply spawn_worker(const duty *d, int control_fd, int passed) {
   const pid_t server = getpid();
   if (passed < 0) return (reply){.error = EBADF};
-  const pid_t pid = fork();
+  pid_t pid;
+  const qp_status status = qp_process_fork(&pid, NULL);
   if (pid == 0) {
     follow_parent(server);
     close(control_fd);
     d->serve(passed, d->arg);
     _exit(0);
   }
-  return (reply){.error = pid < 0 ? errno : 0, .pid = pid};
+  return (reply){.error = status ? EAGAIN : 0, .pid = pid};
 }
 
 static reply end_worker(pid_t pid) {
@@ -147,7 +150,8 @@ qp_status qp_fork_server_open(void (*serve)(int fd, const void *arg), const void
   }
   const duty d = {.serve = serve, .arg = arg};
   const pid_t parent = getpid();
-  const pid_t pid = fork();
+  pid_t pid;
+  const qp_status status = qp_process_fork(&pid, err);
   if (pid == 0) {
     follow_parent(parent);
     reset_signals();
@@ -156,12 +160,10 @@ qp_status qp_fork_server_open(void (*serve)(int fd, const void *arg), const void
     _exit(0);
   }
   close(pair[1]);
-  if (pid < 0) {
-    const qp_status status =
-        qp_fail(err, QP_E_LIMIT, "no process for the compiler: %s", strerror(errno));
+  if (status) {
     close(pair[0]);
     free(server);
-    return status;
+    return qp_fail_prefix(err, status, "the compiler's processes");
   }
   *server = (qp_fork_server){.fd = pair[0], .pid = pid};
   *out = server;

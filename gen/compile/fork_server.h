@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
 ** A small process that starts and ends the compiler's workers.  It is forked early, while its
-** parent has one thread, and stays single-threaded: workers forked from it later are sound,
-** whatever threads the parent has by then, and it alone reaps them, so a pid is never another's.
+** parent has one thread (else qp_process_fork refuses), and stays single-threaded: workers forked
+** from it later are sound, whatever threads the parent has by then, and it alone reaps them, so a
+** pid is never another's.
 */
 #ifndef QP_FORK_SERVER_H
 #define QP_FORK_SERVER_H
@@ -18,7 +19,7 @@ typedef struct qp_fork_server qp_fork_server;
 ** Fork the server.  Each worker runs serve(fd, arg) on its end of a stream socket and then exits;
 ** it inherits no other descriptor than standard error, ignores SIGINT (its parent decides) and is
 ** killed when the server or, above it, the calling thread is gone.  QP_E_NOMEM, or QP_E_LIMIT
-** when the system gives no process or no descriptor.
+** when the system gives no process or no descriptor, or threads run.
 */
 qp_status qp_fork_server_open(void (*serve)(int fd, const void *arg), const void *arg,
                               qp_fork_server **out, qp_error *err);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "gen/base/random.h"
+#include "gen/base/thread.h"
 #include "gen/encode/books.h"
 #include "gen/encode/coder.h"
 #include "runtime/half.h"
@@ -91,9 +92,9 @@ static qp_status code(fit *f, unsigned row_groups, qp_error *err) {
   f->end = row_groups;
   atomic_store(&f->next, 0);
   for (; started + 1 < wanted; started++)
-    if (pthread_create(&thread[started], NULL, code_rows, f)) break;
+    if (!qp_thread_start(&thread[started], code_rows, f)) break;
   code_rows(f);
-  for (unsigned i = 0; i < started; i++) pthread_join(thread[i], NULL);
+  for (unsigned i = 0; i < started; i++) qp_thread_join(thread[i]);
   qp_coder_free(&f->coder);
   return f->status ? qp_fail(err, f->status, "%s", f->error.text) : QP_OK;
 }

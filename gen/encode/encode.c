@@ -3,11 +3,11 @@
 #include "gen/encode/encode.h"
 
 #include <math.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "gen/base/thread.h"
 #include "gen/encode/coder.h"
 #include "gen/encode/coders.h"
 #include "gen/encode/encode_internal.h"
@@ -96,9 +96,9 @@ qp_status qp_encode_run_threads(job *j, unsigned first, unsigned end, bool count
   j->work = work;
   j->counts = counts;
   for (; started + 1 < wanted; started++)
-    if (pthread_create(&thread[started], NULL, run_thread, j)) break; /* fewer will do */
+    if (!qp_thread_start(&thread[started], run_thread, j)) break; /* fewer will do */
   run_thread(j);
-  for (unsigned i = 0; i < started; i++) pthread_join(thread[i], NULL);
+  for (unsigned i = 0; i < started; i++) qp_thread_join(thread[i]);
   return j->status;
 }
 

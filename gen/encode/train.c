@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gen/base/thread.h"
 #include "gen/encode/book_fit.h"
 #include "gen/encode/encode.h"
 #include "gen/encode/sample.h"
@@ -181,9 +182,9 @@ static qp_status run_round(trainer *t, unsigned round, unsigned rounds, qp_error
   unsigned started = 0, wanted = qp_encode_threads(t->options->threads);
   if (wanted > MAX_THREADS) wanted = MAX_THREADS;
   for (; started + 1 < wanted; started++)
-    if (pthread_create(&thread[started], NULL, run_chunks, t)) break;
+    if (!qp_thread_start(&thread[started], run_chunks, t)) break;
   run_chunks(t);
-  for (unsigned i = 0; i < started; i++) pthread_join(thread[i], NULL);
+  for (unsigned i = 0; i < started; i++) qp_thread_join(thread[i]);
   qp_coder_free(&t->coder);
   return t->status ? qp_fail(err, t->status, "%s", t->error.text) : QP_OK;
 }

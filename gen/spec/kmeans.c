@@ -4,7 +4,6 @@
 #include "gen/spec/kmeans.h"
 
 #include <math.h>
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 
 #include "gen/base/gaussian.h"
 #include "gen/base/random.h"
+#include "gen/base/thread.h"
 
 enum {
   MAX_DIM = 8,
@@ -217,12 +217,12 @@ static bool assign(cloud *c, bool exact) {
                    .first = (unsigned)((uint64_t)c->n * i / n),
                    .end = (unsigned)((uint64_t)c->n * (i + 1) / n),
                    .exact = exact};
-    started[i] = i > 0 && !pthread_create(&thread[i], NULL, find_nearest, &s[i]);
+    started[i] = i > 0 && qp_thread_start(&thread[i], find_nearest, &s[i]);
     if (i > 0 && !started[i]) find_nearest(&s[i]);
   }
   find_nearest(&s[0]);
   for (unsigned i = 0; i < n; i++) {
-    if (started[i]) pthread_join(thread[i], NULL);
+    if (started[i]) qp_thread_join(thread[i]);
     moved |= s[i].moved;
   }
   return moved;

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "gen/base/parallel.h"
 #include "gen/base/process.h"
 #include "gen/compile/compile_internal.h"
 
@@ -562,4 +563,22 @@ Test(compile, workers_end_when_their_parent_is_killed) {
     if (!line || strstr(state, ") Z")) break;
     usleep(1000);
   }
+}
+
+Test(compile, is_not_opened_beside_threads) {
+  qp_error err = {.text = ""};
+  qp_compiler *c = NULL;
+  qp_parallel *pool = NULL;
+  cr_assert_eq(qp_parallel_open(2, &pool, &err), QP_OK);
+  cr_expect_eq(qp_compiler_open(&uncached, &c, &err), QP_E_LIMIT);
+  cr_expect_null(c);
+  cr_expect(strstr(err.text, "beside 1 thread,"), "%s", err.text);
+  qp_parallel_close(pool);
+  c = open_compiler(&uncached);
+  cr_assert_eq(qp_parallel_open(2, &pool, &err), QP_OK);
+  qp_compiled r = compile(c, job_of("copy", copy_source, 90)); /* workers may come later */
+  cr_expect_gt(r.cubin_bytes, 0);
+  qp_compiled_free(&r);
+  qp_parallel_close(pool);
+  qp_compiler_close(c);
 }

@@ -139,3 +139,14 @@ Test(residual, says_what_it_has_no_targets_for) {
   cr_expect(strstr(answer, "--text FILE or --tokens FILE: give one"), "%s", answer);
   cr_expect_neq(access(path("out/config.json"), F_OK), 0);
 }
+
+Test(residual, threads_of_the_text_begin_when_all_is_forked_that_kernels_need) {
+  make_model("llama");
+  cr_assert_eq(quantize_by_text("--threads 2 --blocks 1", "cpu"), 0, "%s", answer);
+  cr_assert_eq(quantize_by_text("--threads 2 --blocks 1 --device sim --verify", "sim"), 0, "%s",
+               answer);
+  cr_expect(strstr(answer, "PASS"), "%s", answer);
+  cr_assert_eq(quantize_by_text("--threads 2 --blocks 1 --verify", "sim"), 0, "%s", answer);
+  cr_expect(strstr(answer, "were there already"), "%s", answer);
+  cr_expect(strstr(answer, "PASS"), "%s", answer);
+}

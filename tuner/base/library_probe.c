@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "gen/base/process.h"
+
 enum { LIMIT_MS = 4000 };
 
 /* ---- In the child: versions ---- */
@@ -148,7 +150,10 @@ static void probe(qp_dynlib_id id, const char *path, const char *place, qp_libra
   snprintf(f->place, sizeof f->place, "%s", place);
   fflush(NULL);
   if (pipe(fd)) return;
-  const pid_t pid = fork();
+  pid_t pid;
+  qp_error err = {.text = ""};
+  if (qp_process_fork(&pid, &err))
+    snprintf(f->why, sizeof f->why, "%.*s", (int)sizeof f->why - 1, err.text);
   if (pid == 0) in_child(id, path, fd[1], f);
   close(fd[1]);
   qp_library_find answer;

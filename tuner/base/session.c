@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "gen/base/process.h"
 #include "runtime/device.h"
 #include "runtime/list.h"
 
@@ -89,7 +90,8 @@ qp_status qp_session_probe(const char *name, qp_device_info *info, qp_error *err
   int fd[2];
   if (pipe(fd)) return qp_fail(err, QP_E_IO, "no pipe");
   fflush(NULL);
-  pid_t pid = fork();
+  pid_t pid;
+  const qp_status status = qp_process_fork(&pid, err);
   if (pid == 0) {
     qp_device *dev = NULL;
     answer.err.text[0] = 0;
@@ -108,7 +110,8 @@ qp_status qp_session_probe(const char *name, qp_device_info *info, qp_error *err
        got < sizeof answer && (n = read(fd[0], (char *)&answer + got, sizeof answer - got)) > 0;)
     got += (size_t)n;
   close(fd[0]);
-  if (pid > 0) waitpid(pid, NULL, 0);
+  if (status) return qp_fail_prefix(err, status, "%s", name);
+  waitpid(pid, NULL, 0);
   if (got != sizeof answer)
     return qp_fail(err, QP_E_DEVICE, "%s: the process that opened it ended", name);
   if (answer.status && err) *err = answer.err;

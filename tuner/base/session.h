@@ -33,7 +33,8 @@ qp_status qp_session_quantizers(qp_session *s, const char *list, const qp_quanti
 qp_status qp_session_read_files(qp_session *s, const char *list, qp_error *err);
 
 /* Ask a device ("sim", "cuda:0") what it is, in a process of its own, so that no driver is open
-   where workers are forked later.  The errors of qp_device_open; QP_E_IO: there is no pipe. */
+   where workers are forked later.  The errors of qp_device_open and of
+   qp_process_fork; QP_E_IO: there is no pipe. */
 qp_status qp_session_probe(const char *name, qp_device_info *info, qp_error *err);
 
 /* Read the name of a device: "sim", "sim:sm_90:4", "cuda:0", or NULL for the first GPU if there is

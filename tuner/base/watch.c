@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "gen/base/thread.h"
 #include "tuner/base/output.h"
 
 static void *watch(void *argument) {
@@ -26,10 +27,10 @@ static void *watch(void *argument) {
 
 void qp_watch_begin(qp_watch *w, const char *what, const char *unit, size_t total) {
   *w = (qp_watch){.total = total, .what = what, .unit = unit};
-  w->runs = !pthread_create(&w->thread, NULL, watch, w);
+  w->runs = qp_thread_start(&w->thread, watch, w);
 }
 
 void qp_watch_end(qp_watch *w) {
   atomic_store(&w->over, true);
-  if (w->runs) pthread_join(w->thread, NULL);
+  if (w->runs) qp_thread_join(w->thread);
 }

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "tuner/bench/measuring_process.h"
+#include "gen/base/process.h"
 #include "tuner/base/output.h"
 
 enum { MOST_LOST = 16 };
@@ -205,8 +206,9 @@ static qp_status run_child(qp_session *session, const qp_bench_options *o, share
   s->status = QP_E_DEVICE;
   s->err.text[0] = 0;
   fflush(NULL);
-  const pid_t pid = fork();
-  if (pid < 0) return qp_fail(err, QP_E_LIMIT, "no process to be had");
+  pid_t pid;
+  const qp_status forked = qp_process_fork(&pid, err);
+  if (forked) return forked;
   if (pid == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     s->status = qp_bench_measure(session, o, from, &s->bench, &s->place, &s->err);

@@ -62,9 +62,14 @@ static void start(runner *r, size_t number) {
   int ends[2];
   m->fd = m->pid = -1;
   m->greeted = m->busy = false;
-  if (pipe(ends)) return;
+  if (pipe(ends)) {
+    snprintf(m->gone, sizeof m->gone, "no pipe: %s", strerror(errno));
+    return;
+  }
   fflush(NULL);
-  m->pid = fork();
+  qp_error why = {.text = ""};
+  if (qp_process_fork(&m->pid, &why))
+    snprintf(m->gone, sizeof m->gone, "%.*s", (int)sizeof m->gone - 1, why.text);
   if (m->pid == 0) {
     qp_checking_process share = r->share;
     signal(SIGINT, SIG_IGN); /* the runner decides */
@@ -241,7 +246,7 @@ static qp_status start_first(runner *r, qp_error *err) {
   qp_checking_greeting hello;
   char how[640];
   start(r, 0);
-  if (m->fd < 0) return qp_fail(err, QP_E_IO, "no process to check in: %s", strerror(errno));
+  if (m->fd < 0) return qp_fail(err, QP_E_IO, "no process to check in: %s", m->gone);
   if (!hear_greeting(m, &hello)) {
     end(m, how, sizeof how);
     return qp_fail(err, QP_E_DEVICE, "%s: the process that opened it ended", r->opt->device);

@@ -15,6 +15,7 @@
 
 #include "gen/base/file.h"
 #include "gen/base/json.h"
+#include "gen/base/process.h"
 #include "runtime/regular_file.h"
 #include "tuner/base/options.h"
 #include "tuner/command/commands.h"
@@ -83,8 +84,9 @@ static void show(const step *s) {
 static int run_process(const step *s, bool quiet) {
   const char *argv[MOST_WORDS + 2] = {"qpal"};
   memcpy(argv + 1, s->word, s->words * sizeof *argv);
-  const pid_t self = getpid(), pid = fork();
-  if (pid < 0) return 3;
+  const pid_t self = getpid();
+  pid_t pid;
+  if (qp_process_fork(&pid, NULL)) return 3;
   if (!pid) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != self) _exit(127);

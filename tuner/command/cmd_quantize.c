@@ -45,17 +45,53 @@ typedef struct quantize_options {
   qp_repeats keep;
 } quantize_options;
 
+/* What is quantized, and by whose definitions. */
+typedef struct sources {
+  const char *weights;
+  qp_session session;
+  qp_models *models;
+  qp_tokens tokens; /* of --text; no sequence: none */
+} sources;
+
 /* ---- Work ---- */
 
-/* Open a device that encodes, where the user names one; that one verifies too. */
-static qp_status open_searcher(const quantize_options *o, qp_session *s, qp_job *j,
-                               qp_device_search **out, qp_error *err) {
+/* Where kernels find codes and verify. */
+typedef struct place {
   char device[64];
   unsigned arch, sm_count;
+  qp_compiler *compiler; /* NULL: no kernel is needed */
+  qp_device_search *search;
+} place;
+
+/* All that forks; before --text or progress has threads. */
+static qp_status open_place(const quantize_options *o, bool encodes, place *b, qp_error *err) {
+  if (!o->verify && !(o->device && encodes)) return QP_OK;
+  const qp_status status =
+      qp_session_device(o->device, b->device, sizeof b->device, &b->arch, &b->sm_count, err);
+  return status ? status
+                : qp_compiler_open(&(qp_compiler_options){.workers = 1}, &b->compiler, err);
+}
+
+/* Open a device that encodes, where the user names one; that one verifies too. */
+static qp_status open_searcher(const quantize_options *o, qp_session *s, qp_job *j, place *b,
+                               qp_error *err) {
   if (!o->device) return QP_OK;
-  qp_status status = qp_session_device(o->device, device, sizeof device, &arch, &sm_count, err);
-  if (!status) status = qp_device_search_open(device, arch, sm_count, s->families, out, err);
-  if (!status) j->searcher = qp_device_search_hook(*out);
+  const qp_status status = qp_device_search_open(b->device, b->arch, b->sm_count, b->compiler,
+                                                 s->families, &b->search, err);
+  if (!status) j->searcher = qp_device_search_hook(b->search);
+  return status;
+}
+
+/* Open the text by which targets are corrected. */
+static qp_status open_text(const sources *s, const quantize_options *o, qp_job *j, qp_error *err) {
+  if (!s->tokens.sequences) return QP_OK;
+  const qp_status status =
+      qp_residual_open(s->weights, s->models, &s->tokens, o->threads, &j->residual, err);
+  if (!status && !j->residual)
+    fprintf(stderr,
+            "qpal quantize: --text changes nothing: a %s norms what o and down give out before it "
+            "is added\n",
+            qp_checkpoint_model(j->checkpoint)->type);
   return status;
 }
 
@@ -227,31 +263,28 @@ static void print_report(const qp_job *j, const cJSON *report, bool json, size_t
 
 /* ---- Verification ---- */
 
-static qp_status verify(const qp_job *j, qp_session *session, const quantize_options *o, int *code,
-                        qp_error *err) {
-  char device[64];
-  qp_proof_options p = {.row_groups = o->groups, .cancel = &qp_stopped};
-  qp_status status = qp_session_device(o->device, device, sizeof device, &p.arch, &p.sm_count, err);
-  if (status) return status;
-  p.device = device;
-  if (!p.row_groups && !strncmp(device, "sim", 3)) p.row_groups = 2;
-  const qp_compiler_options compile = {.workers = 1};
-  status = qp_compiler_open(&compile, &p.compiler, err); /* forks: before progress has a thread */
-  if (status) return status;
+static qp_status verify(const qp_job *j, qp_session *session, const quantize_options *o,
+                        const place *b, int *code, qp_error *err) {
+  qp_proof_options p = {.device = b->device,
+                        .arch = b->arch,
+                        .sm_count = b->sm_count,
+                        .compiler = b->compiler,
+                        .row_groups = o->groups,
+                        .cancel = &qp_stopped};
+  if (!p.row_groups && !strncmp(b->device, "sim", 3)) p.row_groups = 2;
   qp_proof proof;
   qp_watch w;
   qp_watch_begin(&w, "verify", "weights", (size_t)qp_job_weights(j));
   p.done = &w.done;
-  status = qp_proof_run(j, session->families, &p, &proof, err);
+  const qp_status status = qp_proof_run(j, session->families, &p, &proof, err);
   qp_watch_end(&w);
-  qp_compiler_close(p.compiler);
   if (status) return status;
   FILE *to = o->json ? stderr : stdout;
   fprintf(
       to,
       "verify: %zu linears, %zu weights by the reference, %zu by the dequant kernel on %s, error "
       "%.2e: %s%s%s\n",
-      proof.linears, proof.reference_weights, proof.kernel_weights, device, proof.worst,
+      proof.linears, proof.reference_weights, proof.kernel_weights, b->device, proof.worst,
       *proof.why ? "FAIL" : "PASS", *proof.why ? ": " : "", proof.why);
   if (*proof.why) *code = 1;
   return QP_OK;
@@ -301,21 +334,24 @@ static qp_status read_wishes(const quantize_options *o, qp_session *s, qp_job_wi
   return status ? qp_fail_prefix(err, status, "--quantizer, --embedding") : QP_OK;
 }
 
-static qp_status work(qp_job *j, qp_session *session, const quantize_options *o, int *code,
+static qp_status work(qp_job *j, sources *from, const quantize_options *o, int *code,
                       qp_error *err) {
+  qp_session *session = &from->session;
   qp_shards shards;
   cJSON *report = NULL;
   double seconds = 0;
   size_t encoded = 0;
   qp_status status = qp_shards_open(j, &shards, err);
   if (status) return status;
-  qp_device_search *search = NULL;
+  place b = {.compiler = NULL};
   const bool all_there = shards.found == qp_job_weights(j);
-  if (!all_there) status = qp_survey_run(j, &qp_stopped, err);
-  if (!status && !all_there) status = open_searcher(o, session, j, &search, err);
+  status = open_place(o, !all_there, &b, err);
+  if (!status && !all_there) status = open_text(from, o, j, err);
+  if (!status && !all_there) status = qp_survey_run(j, &qp_stopped, err);
+  if (!status && !all_there) status = open_searcher(o, session, j, &b, err);
   if (!status) status = encode_all(j, &shards, &seconds, &encoded, err);
-  const size_t codes = search ? qp_device_search_codes(search) : 0;
-  qp_device_search_close(search); /* closed before --verify forks compilers */
+  const size_t codes = b.search ? qp_device_search_codes(b.search) : 0;
+  qp_device_search_close(b.search); /* its memory is free for --verify */
   if (!status) status = qp_section_finish(j, &report, err);
   if (!status) qp_shards_finish(&shards);
   if (!status) print_report(j, report, o->json, encoded, seconds);
@@ -323,7 +359,8 @@ static qp_status work(qp_job *j, qp_session *session, const quantize_options *o,
     fprintf(o->json ? stderr : stdout, "%zu codes by kernels on %s\n", codes, o->device);
   cJSON_Delete(report);
   qp_shards_close(&shards);
-  if (!status && o->verify) status = verify(j, session, o, code, err);
+  if (!status && o->verify) status = verify(j, session, o, &b, code, err);
+  qp_compiler_close(b.compiler);
   return status;
 }
 
@@ -391,37 +428,28 @@ static qp_status read_text(const char *weights, const quantize_options *o, qp_to
 }
 
 static qp_status run(const char *weights, const quantize_options *o, int *code, qp_error *err) {
-  qp_session session = {0};
-  qp_models *models = NULL;
+  sources from = {.weights = weights};
   qp_checkpoint *checkpoint = NULL;
   qp_job_wishes wishes;
   qp_job job = {0};
   qp_calibration calibration = {0};
-  qp_tokens tokens = {0};
-  qp_status status = qp_session_open(&session, err);
-  if (!status) status = read_wishes(o, &session, &wishes, err);
-  if (!status) status = read_text(weights, o, &tokens, &wishes.text, err);
+  qp_status status = qp_session_open(&from.session, err);
+  if (!status) status = read_wishes(o, &from.session, &wishes, err);
+  if (!status) status = read_text(weights, o, &from.tokens, &wishes.text, err);
   if (!status) status = find_hessians(o, &calibration, &wishes.hessian, err);
-  if (!status) status = qp_models_open(&models, err);
-  if (!status) status = qp_checkpoint_open(weights, models, &checkpoint, err);
+  if (!status) status = qp_models_open(&from.models, err);
+  if (!status) status = qp_checkpoint_open(weights, from.models, &checkpoint, err);
   if (!status) compare_calibration(o, &calibration, checkpoint);
-  if (!status) status = qp_job_make(checkpoint, &wishes, session.palette, &job, err);
+  if (!status) status = qp_job_make(checkpoint, &wishes, from.session.palette, &job, err);
   if (!status) compare_with_config(checkpoint);
-  if (!status && tokens.sequences)
-    status = qp_residual_open(weights, models, &tokens, o->threads, &job.residual, err);
-  if (!status && tokens.sequences && !job.residual)
-    fprintf(stderr,
-            "qpal quantize: --text changes nothing: a %s norms what o and down give out before it "
-            "is added\n",
-            qp_checkpoint_model(checkpoint)->type);
-  if (!status) status = work(&job, &session, o, code, err);
+  if (!status) status = work(&job, &from, o, code, err);
   qp_residual_close(job.residual);
   qp_job_free(&job);
-  qp_tokens_free(&tokens);
+  qp_tokens_free(&from.tokens);
   qp_calibration_close(&calibration);
   qp_checkpoint_close(checkpoint);
-  qp_models_close(models);
-  qp_session_close(&session);
+  qp_models_close(from.models);
+  qp_session_close(&from.session);
   return status;
 }
 

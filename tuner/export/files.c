@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <spawn.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -194,20 +195,20 @@ qp_status qp_export_write_source(const char *file, const void *data, size_t byte
 
 /* $CC -shared; 'source' and 'to' are paths. */
 static qp_status run_compiler(const char *source, const char *to, qp_error *err) {
-  enum { NOT_THERE = 127 };
+  enum { NOT_THERE = 127 }; /* what a shell says of what it was to start */
   const char *cc = getenv("CC");
   if (!cc || !*cc) cc = "cc";
-  const pid_t pid = fork();
-  if (pid < 0) return qp_fail(err, QP_E_IO, "fork: %s", strerror(errno));
-  if (pid == 0) {
-    execlp(cc, cc, "-shared", "-fPIC", "-O0", "-s", "-nostdlib", "-Wl,--build-id=none", "-o", to,
-           source, (char *)NULL);
-    _exit(NOT_THERE);
-  }
+  const char *const argv[] = {
+      cc,   "-shared", "-fPIC", "-O0", "-s", "-nostdlib", "-Wl,--build-id=none",
+      "-o", to,        source,  NULL};
+  pid_t pid;
+  const int error = posix_spawnp(&pid, cc, NULL, NULL, (char *const *)(uintptr_t)argv, environ);
   int status = 0;
-  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  while (!error && waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
-  if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_THERE)
+  if (error == EAGAIN || error == ENOMEM)
+    return qp_fail(err, QP_E_LIMIT, "no process for %s: %s", cc, strerror(error));
+  if (error || (WIFEXITED(status) && WEXITSTATUS(status) == NOT_THERE))
     return qp_fail(err, QP_E_MISSING,
                    "no C compiler '%s' for --shared; set CC, or use --c-source and compile that",
                    cc);

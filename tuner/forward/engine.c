@@ -348,8 +348,11 @@ qp_status qp_engine_open(const char *device, uint64_t weight_bytes, qp_engine **
                          qp_error *err) {
   qp_engine *e = calloc(1, sizeof *e);
   if (!e) return qp_fail(err, QP_E_NOMEM, "no memory for a device");
-  qp_status status = qp_device_open(device, &e->dev, err);
-  if (!status) status = qp_forward_kernels_open(e->dev, &e->kernels, err);
+  qp_compiler *compiler = NULL; /* forks: before a driver is open */
+  qp_status status = qp_compiler_open(&(qp_compiler_options){.workers = 1}, &compiler, err);
+  if (!status) status = qp_device_open(device, &e->dev, err);
+  if (!status) status = qp_forward_kernels_open(e->dev, compiler, &e->kernels, err);
+  qp_compiler_close(compiler);
   if (!status) status = open_cublas(e, err);
   if (status) return qp_engine_close(e), status;
   e->budget = weight_bytes ? weight_bytes : e->dev->info.memory_bytes / 4 * 3;

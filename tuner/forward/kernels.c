@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #include "gen/base/resource.h"
-#include "gen/compile/compile.h"
 
 enum { BLOCK = 128, WARPS = BLOCK / 32, TILE = 16 }; /* as in the source */
 
@@ -21,12 +20,11 @@ struct qp_forward_kernels {
 #undef X
 };
 
-static qp_status compile(const qp_device_info *info, qp_compiled *out, qp_error *err) {
-  qp_compiler *compiler = NULL;
+static qp_status compile(const qp_device_info *info, qp_compiler *compiler, qp_compiled *out,
+                         qp_error *err) {
   const char *source;
   size_t bytes;
   qp_status status = qp_resource_read(source_file, &source, &bytes, err);
-  if (!status) status = qp_compiler_open(&(qp_compiler_options){.workers = 1}, &compiler, err);
   if (status) return status;
   const qp_compile_job job = {.name = "qpal__forward_norm",
                               .source = source,
@@ -34,17 +32,17 @@ static qp_status compile(const qp_device_info *info, qp_compiled *out, qp_error 
                               .want_cubin = !info->wants_ptx,
                               .want_ptx = info->wants_ptx};
   status = qp_compiler_run(compiler, &job, out, err);
-  qp_compiler_close(compiler);
   return status ? qp_fail_prefix(err, status, "%s", source_file) : QP_OK;
 }
 
-qp_status qp_forward_kernels_open(qp_device *dev, qp_forward_kernels **out, qp_error *err) {
+qp_status qp_forward_kernels_open(qp_device *dev, qp_compiler *compiler, qp_forward_kernels **out,
+                                  qp_error *err) {
   qp_compiled c = {0};
   size_t bytes;
   qp_forward_kernels *k = calloc(1, sizeof *k);
   if (!k) return qp_fail(err, QP_E_NOMEM, "no memory for kernels");
   k->dev = dev;
-  qp_status status = compile(&dev->info, &c, err);
+  qp_status status = compile(&dev->info, compiler, &c, err);
   if (!status) {
     const void *image = qp_compiled_image(&c, dev->info.wants_ptx, &bytes);
     status = qp_device_load(dev, image, bytes, &k->module, err);

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 
+#include "gen/compile/compile.h"
 #include "runtime/device.h"
 
 enum { QP_FORWARD_HEAD_DIM = 256 /* the largest */ };
@@ -16,10 +17,11 @@ enum { QP_FORWARD_HEAD_DIM = 256 /* the largest */ };
 typedef struct qp_forward_kernels qp_forward_kernels;
 
 /*
-** Compile (or find in the cache) and load.  Forks compilers, so it comes before the process starts
-** threads.  QP_E_MISSING: no NVRTC; QP_E_COMPILE, QP_E_DEVICE.
+** Compile (or find in the cache) and load; 'compiler' is not needed behind it.
+** QP_E_COMPILE, QP_E_DEVICE; errors of the compiler.
 */
-qp_status qp_forward_kernels_open(qp_device *dev, qp_forward_kernels **out, qp_error *err);
+qp_status qp_forward_kernels_open(qp_device *dev, qp_compiler *compiler, qp_forward_kernels **out,
+                                  qp_error *err);
 void qp_forward_kernels_close(qp_forward_kernels *k); /* NULL is allowed */
 qp_device *qp_forward_kernels_device(const qp_forward_kernels *k);
 

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gen/compile/compile.h"
 #include "gen/encode/field_table.h"
 #include "gen/encode/lanes.h"
 #include "gen/encode/path_table.h"
@@ -472,15 +471,14 @@ static qp_status feed(void *context, const qp_coder *coder, const qp_stream *str
 /* ---- Opening ---- */
 
 qp_status qp_device_search_open(const char *device, unsigned arch, unsigned sm_count,
-                                qp_families *families, qp_device_search **out, qp_error *err) {
-  const qp_compiler_options compile = {.workers = 1};
+                                qp_compiler *compiler, qp_families *families,
+                                qp_device_search **out, qp_error *err) {
   qp_device_search *s = calloc(1, sizeof *s);
   if (!s) return qp_fail(err, QP_E_NOMEM, "no memory for a device");
-  *s = (qp_device_search){.families = families, .arch = arch, .sm_count = sm_count};
+  *s = (qp_device_search){
+      .families = families, .compiler = compiler, .arch = arch, .sm_count = sm_count};
   s->hook = (qp_encode_searcher){.context = s, .search = search, .feed = feed};
-  qp_status status =
-      qp_compiler_open(&compile, &s->compiler, err); /* forks: before a driver is open */
-  if (!status) status = qp_device_open(device, &s->dev, err);
+  const qp_status status = qp_device_open(device, &s->dev, err);
   if (status) return qp_device_search_close(s), status;
   *out = s;
   return QP_OK;
@@ -497,7 +495,6 @@ void qp_device_search_close(qp_device_search *s) {
   }
   for (unsigned i = 0; i < ROOMS; i++)
     if (s->room[i].at) qp_device_free(s->dev, s->room[i].at);
-  qp_compiler_close(s->compiler);
   if (s->dev) qp_device_close(s->dev);
   free(s);
 }

@@ -3,6 +3,7 @@
 #ifndef QP_DEVICE_SEARCH_H
 #define QP_DEVICE_SEARCH_H
 
+#include "gen/compile/compile.h"
 #include "gen/encode/coder.h"
 #include "gen/encode/encode.h"
 #include "gen/encode/feedback.h"
@@ -17,12 +18,13 @@ typedef struct qp_device_search qp_device_search;
 /*
 ** Open a device ("cuda:0", "sim"; 'arch' and 'sm_count' as qp_session_device gives them).  Kernels
 ** are made when a quantizer and a number of columns are first met, and kept, as are their tables
-** and the buffers of a search, the largest so far.  'families' must outlive it.
-** QP_E_DEVICE, QP_E_MISSING: no such device, or no NVRTC; QP_E_NOMEM.  '*out' is untouched on
+** and the buffers of a search, the largest so far.  'compiler' and 'families' must outlive it.
+** QP_E_DEVICE, QP_E_MISSING: no such device; QP_E_NOMEM.  '*out' is untouched on
 ** error.  One thread at a time uses it.
 */
 qp_status qp_device_search_open(const char *device, unsigned arch, unsigned sm_count,
-                                qp_families *families, qp_device_search **out, qp_error *err);
+                                qp_compiler *compiler, qp_families *families,
+                                qp_device_search **out, qp_error *err);
 void qp_device_search_close(qp_device_search *s);
 
 /*
