@@ -12,15 +12,18 @@ INLINE VECTOR NAME(square)(form f, VECTOR x, VECTOR t) {
   return MM(mulhrs_epi16)(d, d);
 }
 
-/* v plus the squares of all weights of a step, the first two of which fit together in 16 bits if
+/* The squares of the first two weights of a step, or of one alone: two fit together in 16 bits if
    nothing is clipped. */
+INLINE VECTOR NAME(squares_of_two)(form f, const VECTOR *x, const VECTOR *t) {
+  const VECTOR first = NAME(square)(f, x[0], t[0]);
+  if (f.dim < 2) return first;
+  const VECTOR second = NAME(square)(f, x[1], t[1]);
+  return f.clips ? MM(adds_epu16)(first, second) : MM(add_epi16)(first, second);
+}
+
+/* v plus the squares of all weights of a step. */
 INLINE VECTOR NAME(add)(form f, const VECTOR *x, const VECTOR *t, VECTOR v) {
-  VECTOR first = NAME(square)(f, x[0], t[0]);
-  if (f.dim > 1) {
-    const VECTOR second = NAME(square)(f, x[1], t[1]);
-    first = f.clips ? MM(adds_epu16)(first, second) : MM(add_epi16)(first, second);
-  }
-  v = MM(adds_epu16)(v, first);
+  v = MM(adds_epu16)(v, NAME(squares_of_two)(f, x, t));
   QP_UNROLL for (unsigned i = 2; i < f.dim; i++) v = MM(adds_epu16)(v, NAME(square)(f, x[i], t[i]));
   return v;
 }

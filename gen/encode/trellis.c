@@ -37,7 +37,7 @@ static uint16_t *new_sums(size_t n) {
 
 static bool new_flight(const qp_trellis *t, qp_flight *f) {
   const size_t width = qp_flight_width(t);
-  f->sum = t->pushed ? NULL : new_sums((size_t)t->turned * t->stride);
+  f->sum = t->pushed ? NULL : new_sums(t->sums);
   f->before = new_sums(width * (t->kept + 1));
   f->mark = new_sums(width * QP_TRELLIS_MARKS);
   return (f->sum || t->pushed) && f->before && f->mark;
@@ -105,7 +105,7 @@ void qp_search_free(qp_search *s) {
 
 /* The sums of a position are changed: those from which the next one reads are made anew. */
 static void settle(const qp_trellis *t, const qp_search *s, const qp_flight *f, uint16_t *sums) {
-  if (!t->pushed) s->step.turn(t, sums, f->sum);
+  if (!t->pushed) s->step.turn(t, sums, f->sum, false);
 }
 
 /* Every path begins in the start group, or in any. */
@@ -282,14 +282,15 @@ static void limit_choices(const qp_trellis *t, const qp_flight *f, unsigned at,
 }
 
 static void run_tiles(const qp_trellis *t, const qp_search *s, const qp_step_batch *batch) {
-  for (unsigned tile = 0; tile < t->tiles; tile++) s->step.run(t, tile, batch);
+  const unsigned tiles = t->mirrored ? t->tiles / 2 : t->tiles;
+  for (unsigned tile = 0; tile < tiles; tile++) s->step.run(t, tile, batch);
 }
 
 /* The sums behind a position, from those that were turned; they are not levelled yet. */
 static void pull_all(const qp_trellis *t, const qp_search *s, const qp_fleet *all, unsigned at) {
   const bool given = all->flight[0]->start < t->groups; /* all have one, or none */
   const bool near = given && (at == 0 || at * t->step < t->window - t->step);
-  qp_step_batch batch = {.count = all->count, .apart = 1};
+  qp_step_batch batch = {.count = all->count, .apart = 1, .even = all->even};
   for (unsigned k = 0; k < all->count; k++) {
     const qp_flight *f = all->flight[k];
     qp_flight_target(t, f, at, batch.x[k]);
@@ -299,7 +300,8 @@ static void pull_all(const qp_trellis *t, const qp_search *s, const qp_fleet *al
   }
   if (!near) run_tiles(t, s, &batch);
   for (unsigned k = 0; near && at && k < all->count; k++) {
-    qp_step_batch one = {.count = 1, .sum = {batch.sum[k]}, .least = {batch.least[k]}};
+    qp_step_batch one = {
+        .count = 1, .sum = {batch.sum[k]}, .least = {batch.least[k]}, .even = all->even};
     memcpy(one.x[0], batch.x[k], sizeof one.x[0]);
     limit_choices(t, all->flight[k], at, &one);
     run_tiles(t, s, &one);
@@ -316,7 +318,7 @@ static void advance_one(const qp_trellis *t, const qp_search *s, const qp_fleet 
     else if (at == all->pruned)
       qp_forward_prune(t, s, all, f, at);
     else
-      s->step.turn(t, qp_flight_before(t, f, at + 1), f->sum);
+      s->step.turn(t, qp_flight_before(t, f, at + 1), f->sum, all->even);
   }
 }
 
@@ -414,7 +416,8 @@ static qp_fleet fleet_of(const qp_trellis *t, qp_search *s, unsigned count, unsi
   qp_fleet all = {.count = count,
                   .end = positions,
                   .pruned = kept ? positions - r->ahead : positions,
-                  .width = kept};
+                  .width = kept,
+                  .even = t->mirrored && !r->start && positions <= t->kept};
   for (unsigned k = 0; k < count; k++) {
     qp_flight *f = all.flight[k] = &s->flight[k];
     f->target = r->target[k];

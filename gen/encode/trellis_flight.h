@@ -55,6 +55,7 @@ typedef struct qp_fleet {
   unsigned end;    /* positions of the run */
   unsigned pruned; /* position from which on only the best paths are kept; */
   unsigned width;  /* so many */
+  bool even;       /* sums of g and ~g are the same all the way, of a mirrored trellis */
 } qp_fleet;
 
 static inline size_t qp_flight_width(const qp_trellis *t) {

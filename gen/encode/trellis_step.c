@@ -24,7 +24,44 @@ static void add_squares(const qp_trellis *t, int x, const int16_t *row, int *v) 
   }
 }
 
+/* ---- A mirrored trellis ---- */
+
+/* Of lane l of a pair of tiles: its group in the lower half. */
+static uint32_t group_of_lane(unsigned tile, bool descends, unsigned l) {
+  return tile * LANES + (descends ? LANES - 1 - l : l);
+}
+
+/* Of row j of the table, the choice of one half of the groups: is it one of the batch's? */
+static bool is_made(const qp_trellis *t, const qp_step_batch *b, unsigned j, bool mirrors) {
+  const unsigned made = mirrors ? t->fan - 1 - j : j;
+  return made % b->apart == b->first || (b->even && (t->fan - 1 - made) % b->apart == b->first);
+}
+
+static void run_pair(const qp_trellis *t, unsigned tile, const qp_step_batch *b, unsigned k,
+                     bool upper) {
+  const qp_trellis_pair p = t->pair[tile];
+  const int16_t *row = t->table + (size_t)tile * t->fan * t->dim * LANES;
+  const uint16_t *sums = b->sum[k] + p.from[b->even ? p.descends : upper];
+  int least[LANES], v[LANES];
+  for (unsigned l = 0; l < LANES; l++) least[l] = QP_NO_PATH;
+  for (unsigned j = 0; j < t->fan; j++, row += t->dim * LANES) {
+    const uint16_t *sum = sums + (ptrdiff_t)(j & (t->turned - 1)) * p.apart[!b->even && upper];
+    if (!is_made(t, b, j, p.descends != upper)) continue;
+    for (unsigned l = 0; l < LANES; l++) v[l] = sum[l % t->spread];
+    for (unsigned i = 0; i < t->dim; i++) add_squares(t, b->x[k][i], row + i * LANES, v);
+    for (unsigned l = 0; l < LANES; l++) least[l] = v[l] < least[l] ? v[l] : least[l];
+  }
+  for (unsigned l = 0; l < LANES; l++) {
+    const uint32_t g = group_of_lane(tile, p.descends, l);
+    b->least[k][upper ? t->groups - 1 - g : g] = (uint16_t)least[l];
+  }
+}
+
+/* ---- Any trellis ---- */
+
 static void run_plain(const qp_trellis *t, unsigned tile, const qp_step_batch *b) {
+  for (unsigned k = 0; t->mirrored && k < 2 * b->count; k++) run_pair(t, tile, b, k / 2, k % 2);
+  if (t->mirrored) return;
   const int16_t *table = t->table + (size_t)tile * t->fan * t->dim * LANES;
   const unsigned column = tile * LANES % t->spread, second = t->spread < LANES ? 0 : LANES / 2;
   for (unsigned k = 0; k < b->count; k++) {
@@ -42,21 +79,32 @@ static void run_plain(const qp_trellis *t, unsigned tile, const qp_step_batch *b
   }
 }
 
-/* Turn rows [row, row + rows) of the sums, all columns. */
-static void turn_rows(const qp_trellis *t, const uint16_t *least, unsigned row, unsigned rows,
-                      uint16_t *sum) {
+/* Turn all rows of the sums. */
+static void turn_rows(const qp_trellis *t, const uint16_t *least, uint16_t *sum) {
   const unsigned columns = t->groups / t->turned;
-  for (unsigned r = row; r < row + rows; r++)
+  for (unsigned r = 0; r < t->turned; r++)
     for (unsigned c = 0; c < t->spread; c++)
       sum[(size_t)r * t->stride + c] = least[(size_t)(c % columns) * t->turned + r];
 }
 
-static void turn_plain(const qp_trellis *t, uint16_t *least, uint16_t *sum) {
+/* Of a mirrored trellis: the sums that groups of the upper half read are put in their order. */
+static void mirror_rows(const qp_trellis *t, const uint16_t *least, uint16_t *sum) {
+  const unsigned columns = t->groups / t->turned, last = t->groups - 1;
+  const bool wide = columns > LANES;
+  const unsigned all = wide ? columns / 2 : columns;
+  uint16_t *to = sum + (wide ? all : (size_t)t->turned * t->stride);
+  for (unsigned r = 0; r < t->turned && columns > 1; r++)
+    for (unsigned c = 0; c < all; c++)
+      to[(size_t)r * t->stride + c] = least[last - c * t->turned - r];
+}
+
+static void turn_plain(const qp_trellis *t, uint16_t *least, uint16_t *sum, bool even) {
   unsigned lowest = QP_NO_PATH;
   for (unsigned g = 0; g < t->groups; g++) lowest = least_of(least[g], lowest);
   for (unsigned g = 0; g < t->tiles * LANES; g++)
     if (least[g] < QP_NO_PATH || lowest == QP_NO_PATH) least[g] = (uint16_t)(least[g] - lowest);
-  turn_rows(t, least, 0, t->turned, sum);
+  turn_rows(t, least, sum);
+  if (t->mirrored && !even) mirror_rows(t, least, sum);
 }
 
 static unsigned choice_plain(const qp_trellis *t, uint32_t g, const int16_t *x,
@@ -84,6 +132,26 @@ typedef struct form {
 
 /* ---- AVX2: sixteen groups at a time ---- */
 
+QP_AVX2_INLINE __m256i row_of_2_avx2(const uint16_t *from) {
+  int v;
+  memcpy(&v, from, sizeof v);
+  return _mm256_set1_epi32(v);
+}
+QP_AVX2_INLINE __m256i row_of_4_avx2(const uint16_t *from) {
+  long long v;
+  memcpy(&v, from, sizeof v);
+  return _mm256_set1_epi64x(v);
+}
+QP_AVX2_INLINE __m256i row_of_16_avx2(const uint16_t *from) {
+  return _mm256_load_si256((const __m256i *)(const void *)from);
+}
+
+QP_AVX2_INLINE __m256i reverse_avx2(__m256i v) {
+  const __m256i swap = _mm256_setr_epi8(14, 15, 12, 13, 10, 11, 8, 9, 6, 7, 4, 5, 2, 3, 0, 1, 14,
+                                        15, 12, 13, 10, 11, 8, 9, 6, 7, 4, 5, 2, 3, 0, 1);
+  return _mm256_permute2x128_si256(_mm256_shuffle_epi8(v, swap), v, 1);
+}
+
 #define NAME(function)    function##_avx2
 #define TARGET            QP_AVX2
 #define INLINE            QP_AVX2_INLINE
@@ -91,6 +159,9 @@ typedef struct form {
 #define VECTOR            __m256i
 #define WIDTH             16u
 #define IS_NARROW(t)      false
+#define LOAD_ROW(n, from) row_of_##n##_avx2(from)
+#define TOGETHER          2
+#define REVERSE(v)        reverse_avx2(v)
 #define LOAD(from)        _mm256_load_si256((const __m256i *)(const void *)(from))
 #define LOAD_NARROW(from) LOAD(from)
 #define STORE(to, v)      _mm256_store_si256((__m256i *)(void *)(to), v)
@@ -123,28 +194,99 @@ QP_AVX2_INLINE void turn_two(const uint16_t *from, uint16_t *to, size_t stride) 
   _mm_storeu_si128((__m128i *)(void *)(to + stride), _mm_unpackhi_epi64(a, b));
 }
 
-QP_AVX2 static void turn_columns(const qp_trellis *t, const uint16_t *least, unsigned column,
-                                 uint16_t *sum) {
+/* Eight columns from 'column' on; 'upper': what groups of the upper half read of a mirrored
+   trellis. */
+QP_AVX2_INLINE void turn_columns(const qp_trellis *t, const uint16_t *least, unsigned column,
+                                 bool upper, uint16_t *sum) {
   const unsigned columns = t->groups / t->turned, rows = t->turned;
   const uint16_t *from = least + (size_t)column * rows;
+  const ptrdiff_t stride = (ptrdiff_t)t->stride;
   if (rows == 2) return turn_two(from, sum + column, t->stride);
   if (rows == 4) return turn_four(from, sum + column, t->stride);
   for (unsigned row = 0; row < rows; row += TURN) {
     const uint16_t *at[TURN];
-    for (unsigned i = 0; i < TURN; i++)
-      at[i] = least + (size_t)((column + i) & (columns - 1)) * rows + row;
-    qp_turn_eight(at, sum + (size_t)row * t->stride + column, t->stride);
+    for (unsigned i = 0; i < TURN; i++) {
+      const size_t first = (size_t)((column + i) & (columns - 1)) * rows + row;
+      at[i] = least + (upper ? t->groups - TURN - first : first);
+    }
+    if (upper)
+      qp_turn_eight(at, sum + (row + TURN - 1) * stride + column, -stride);
+    else
+      qp_turn_eight(at, sum + row * stride + column, stride);
   }
 }
 
-QP_AVX2 static void turn_all(const qp_trellis *t, const uint16_t *least, uint16_t *sum) {
-  if ((t->turned % TURN && t->turned != 2 && t->turned != 4) ||
-      (t->turned < TURN && t->groups < 64))
-    return turn_rows(t, least, 0, t->turned, sum);
-  for (unsigned column = 0; column < t->spread; column += TURN) turn_columns(t, least, column, sum);
+/* ---- Mirrored trellises ---- */
+
+/* One column: each sum twice. */
+QP_AVX2_INLINE void turn_one(const qp_trellis *t, const uint16_t *least, uint16_t *sum) {
+  for (unsigned row = 0; row < t->turned; row += 8) {
+    const __m128i v = _mm_load_si128((const __m128i *)(const void *)(least + row));
+    __m128i *to = (__m128i *)(void *)(sum + (size_t)row * 2);
+    _mm_store_si128(to, _mm_unpacklo_epi16(v, v));
+    _mm_store_si128(to + 1, _mm_unpackhi_epi16(v, v));
+  }
 }
 
-QP_AVX2 static void turn_avx2(const qp_trellis *t, uint16_t *least, uint16_t *sum) {
+QP_AVX2_INLINE __m128i reverse_half(__m128i v) {
+  return _mm_shuffle_epi8(v, _mm_setr_epi8(14, 15, 12, 13, 10, 11, 8, 9, 6, 7, 4, 5, 2, 3, 0, 1));
+}
+
+/* Four columns, two rows a vector; backward from 'end' on what the upper half reads. */
+QP_AVX2_INLINE void turn_short(const qp_trellis *t, const uint16_t *least, uint16_t *sum,
+                               uint16_t *end) {
+  for (unsigned row = 0; row < t->turned; row += TURN) {
+    __m128i a[4], b[4];
+    QP_UNROLL for (unsigned i = 0; i < 4; i++) a[i] =
+        _mm_load_si128((const __m128i *)(const void *)(least + (size_t)i * t->turned + row));
+    QP_UNROLL for (unsigned i = 0; i < 2; i++) {
+      b[2 * i] = _mm_unpacklo_epi16(a[2 * i], a[2 * i + 1]);
+      b[2 * i + 1] = _mm_unpackhi_epi16(a[2 * i], a[2 * i + 1]);
+    }
+    QP_UNROLL for (unsigned i = 0; i < 4; i++, sum += 8) {
+      const __m128i v = i % 2 ? _mm_unpackhi_epi32(b[i / 2], b[i / 2 + 2])
+                              : _mm_unpacklo_epi32(b[i / 2], b[i / 2 + 2]);
+      _mm_store_si128((__m128i *)(void *)sum, v);
+      end -= 8;
+      _mm_store_si128((__m128i *)(void *)end, reverse_half(v));
+    }
+  }
+}
+
+/* Sixteen columns: what the upper half reads, from rows that stand before it. */
+QP_AVX2_INLINE void mirror_few(const qp_trellis *t, const uint16_t *sum, uint16_t *end) {
+  for (unsigned row = 0; row < t->turned; row++, sum += t->stride) {
+    const __m256i v = _mm256_load_si256((const __m256i *)(const void *)sum);
+    end -= t->stride;
+    _mm256_store_si256((__m256i *)(void *)end, reverse_avx2(v));
+  }
+}
+
+QP_AVX2_INLINE void turn_mirrored(const qp_trellis *t, const uint16_t *least, uint16_t *sum,
+                                  bool even) {
+  const unsigned columns = t->groups / t->turned;
+  const bool few = columns < LANES;
+  const unsigned all = few ? columns : columns / 2;
+  if (columns == 1) return turn_one(t, least, sum);
+  if (columns == 4) return turn_short(t, least, sum, sum + t->sums);
+  for (unsigned column = 0; column < all; column += TURN)
+    turn_columns(t, least, column, false, sum);
+  if (even) return;
+  for (unsigned column = 0; column < all && !few; column += TURN)
+    turn_columns(t, least, column, true, sum + all);
+  if (few) mirror_few(t, sum, sum + t->sums);
+}
+
+QP_AVX2 static void turn_all(const qp_trellis *t, const uint16_t *least, uint16_t *sum, bool even) {
+  if (t->mirrored) return turn_mirrored(t, least, sum, even);
+  if ((t->turned % TURN && t->turned != 2 && t->turned != 4) ||
+      (t->turned < TURN && t->groups < 64))
+    return turn_rows(t, least, sum);
+  for (unsigned column = 0; column < t->spread; column += TURN)
+    turn_columns(t, least, column, false, sum);
+}
+
+QP_AVX2 static void turn_avx2(const qp_trellis *t, uint16_t *least, uint16_t *sum, bool even) {
   const unsigned all = t->tiles * LANES; /* beyond the groups they are repeated */
   const __m256i none = _mm256_set1_epi16(-1);
   __m256i low = none;
@@ -158,7 +300,7 @@ QP_AVX2 static void turn_avx2(const qp_trellis *t, uint16_t *least, uint16_t *su
     const __m256i no_path = _mm256_and_si256(_mm256_cmpeq_epi16(v, none), stay);
     _mm256_store_si256(at, _mm256_or_si256(_mm256_sub_epi16(v, low), no_path));
   }
-  turn_all(t, least, sum);
+  turn_all(t, least, sum, even);
 }
 
 QP_AVX2_INLINE unsigned choice_form(const qp_trellis *t, uint32_t g, form f, const int16_t *target,
@@ -199,14 +341,38 @@ QP_AVX2 static unsigned choice_avx2(const qp_trellis *t, uint32_t g, const int16
 
 /* ---- AVX-512: thirty-two; sums of a row of sixteen stand for both halves ---- */
 
-#define NAME(function) function##_avx512
-#define TARGET         QP_AVX512
-#define INLINE         QP_AVX512_INLINE
-#define MM(operation)  _mm512_##operation
-#define VECTOR         __m512i
-#define WIDTH          32u
-#define IS_NARROW(t)   ((t)->spread == 16)
-#define LOAD(from)     _mm512_load_si512(from)
+QP_AVX512_INLINE __m512i row_of_2_avx512(const uint16_t *from) {
+  int v;
+  memcpy(&v, from, sizeof v);
+  return _mm512_set1_epi32(v);
+}
+QP_AVX512_INLINE __m512i row_of_4_avx512(const uint16_t *from) {
+  long long v;
+  memcpy(&v, from, sizeof v);
+  return _mm512_set1_epi64(v);
+}
+QP_AVX512_INLINE __m512i row_of_16_avx512(const uint16_t *from) {
+  return _mm512_broadcast_i64x4(row_of_16_avx2(from));
+}
+
+QP_AVX512_INLINE __m512i reverse_avx512(__m512i v) {
+  const __m512i swap =
+      _mm512_broadcast_i32x4(_mm_setr_epi8(14, 15, 12, 13, 10, 11, 8, 9, 6, 7, 4, 5, 2, 3, 0, 1));
+  const __m512i parts = _mm512_shuffle_epi8(v, swap);
+  return _mm512_shuffle_i64x2(parts, parts, 0x1b);
+}
+
+#define NAME(function)    function##_avx512
+#define TARGET            QP_AVX512
+#define INLINE            QP_AVX512_INLINE
+#define MM(operation)     _mm512_##operation
+#define VECTOR            __m512i
+#define WIDTH             32u
+#define IS_NARROW(t)      ((t)->spread == 16)
+#define LOAD_ROW(n, from) row_of_##n##_avx512(from)
+#define TOGETHER          4
+#define REVERSE(v)        reverse_avx512(v)
+#define LOAD(from)        _mm512_load_si512(from)
 #define LOAD_NARROW(from)                                                                          \
   _mm512_broadcast_i64x4(_mm256_load_si256((const __m256i *)(const void *)(from)))
 #define STORE(to, v) _mm512_store_si512(to, v)
@@ -228,14 +394,20 @@ QP_AVX512 static void level_avx512(unsigned all, uint16_t *least) {
   }
 }
 
-QP_AVX512 static void turn_avx512(const qp_trellis *t, uint16_t *least, uint16_t *sum) {
+QP_AVX512 static void turn_avx512(const qp_trellis *t, uint16_t *least, uint16_t *sum, bool even) {
   const unsigned columns = t->groups / t->turned, rows = t->turned;
+  const unsigned below = t->mirrored ? columns / 2 : columns; /* columns that stand as they are */
+  const ptrdiff_t apart = (ptrdiff_t)rows, stride = (ptrdiff_t)t->stride;
   level_avx512(t->tiles * LANES, least); /* beyond the groups they are repeated */
-  if (rows % TURN || columns % QP_TURN_WIDE) return turn_all(t, least, sum);
-  for (unsigned column = 0; column < columns; column += QP_TURN_WIDE)
-    for (unsigned row = 0; row < rows; row += TURN)
-      qp_turn_wide(least + (size_t)column * rows + row, rows,
-                   sum + (size_t)row * t->stride + column, t->stride);
+  if (rows % TURN || columns % QP_TURN_WIDE) return turn_all(t, least, sum, even);
+  for (unsigned column = 0; column < below; column += QP_TURN_WIDE)
+    for (unsigned row = 0; row < rows; row += TURN) {
+      const uint16_t *from = least + (size_t)column * rows + row, *last = least + t->groups - TURN;
+      uint16_t *to = sum + row * stride + column;
+      qp_turn_wide(from, apart, to, stride);
+      if (t->mirrored && !even)
+        qp_turn_wide(last - (from - least), -apart, to + below + (TURN - 1) * stride, -stride);
+    }
 }
 #endif
 

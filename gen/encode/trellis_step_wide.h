@@ -6,6 +6,9 @@
 **   VECTOR, WIDTH, MM(op)       type of WIDTH 16-bit numbers, and its operations
 **   LOAD, STORE                 of WIDTH sums or weights, aligned
 **   IS_NARROW(t)                has a row fewer sums than WIDTH?  They come by LOAD_NARROW then.
+**   LOAD_ROW                    the sums of a row of 2, 4 or 16, over and over
+**   TOGETHER                    sequences of a mirrored trellis that registers have room for
+**   REVERSE(v)                  the numbers of v from the last to the first
 ** All of it is undefined again at the end, so there is no include guard.
 */
 
@@ -49,6 +52,126 @@ INLINE void NAME(tile)(const qp_trellis *t, unsigned tile, form f, bool narrow,
   }
 }
 
+/* ---- Mirrored trellises: a square for states s and ~s (qp_trellis_pair) ---- */
+
+/* Write least sums of lanes from 'at' on of a tile of the lower half, or with 'upper' of the groups
+   that mirror these. */
+INLINE void NAME(put)(const qp_trellis *t, unsigned tile, unsigned at, bool descends, bool upper,
+                      uint16_t *least, VECTOR v) {
+  uint16_t *to = least + (upper ? t->groups - LANES - tile * LANES : tile * LANES);
+  if (descends == upper)
+    STORE(to + at, v);
+  else
+    STORE(to + (LANES - WIDTH - at), REVERSE(v));
+}
+
+/* Both halves, or with 'even' what is the same of both. */
+INLINE void NAME(put_both)(const qp_trellis *t, unsigned tile, unsigned at, bool descends,
+                           bool even, uint16_t *least, const VECTOR v[2]) {
+  NAME(put)(t, tile, at, descends, false, least, v[0]);
+  NAME(put)(t, tile, at, descends, true, least, v[!even]);
+}
+
+/* Of a row of so many sums, or of one that is longer than a vector. */
+INLINE VECTOR NAME(sums)(unsigned spread, const uint16_t *from) {
+  switch (spread) {
+  case 2: return LOAD_ROW(2, from);
+  case 4: return LOAD_ROW(4, from);
+  case 16: return LOAD_ROW(16, from);
+  default: return LOAD(from);
+  }
+}
+
+/* Do as NAME(groups) does, with all choices, for WIDTH lanes of a pair of tiles. */
+INLINE void NAME(pair)(const qp_trellis *t, unsigned tile, unsigned at, form f, unsigned spread,
+                       bool even, unsigned count, const qp_step_batch *b, unsigned from) {
+  const qp_trellis_pair p = t->pair[tile];
+  const size_t lane = spread ? 0 : at;
+  const int16_t *row = t->table + (size_t)tile * t->fan * 2 * LANES + at;
+  const int16_t *const end = row + (size_t)t->fan * 2 * LANES;
+  VECTOR x[TOGETHER][2], least[TOGETHER][2];
+  QP_UNROLL for (unsigned k = 0; k < count; k++) QP_UNROLL for (unsigned i = 0; i < 2; i++) {
+    x[k][i] = MM(set1_epi16)(b->x[from + k][i]);
+    least[k][i] = MM(set1_epi16)(-1);
+  }
+  while (row < end) {
+    size_t low = p.from[even && p.descends] + lane, up = p.from[1] + lane;
+    for (unsigned left = t->turned; left; left--, row += 2 * LANES) {
+      const VECTOR v[2] = {LOAD(row), LOAD(row + LANES)};
+      QP_UNROLL for (unsigned k = 0; k < count; k++) {
+        const uint16_t *sums = b->sum[from + k];
+        const VECTOR square = NAME(squares_of_two)(f, x[k], v);
+        const VECTOR one = NAME(sums)(spread, sums + low);
+        least[k][0] = MM(min_epu16)(MM(adds_epu16)(square, one), least[k][0]);
+        if (even) continue;
+        const VECTOR other = NAME(sums)(spread, sums + up);
+        least[k][1] = MM(min_epu16)(MM(adds_epu16)(square, other), least[k][1]);
+      }
+      low += (size_t)p.apart[0], up += (size_t)p.apart[1];
+    }
+  }
+  QP_UNROLL for (unsigned k = 0; k < count; k++)
+      NAME(put_both)(t, tile, at, p.descends, even, b->least[from + k], least[k]);
+}
+
+/* The least sums of one half of the groups, of the choices 'first', first + b->apart, ... */
+INLINE VECTOR NAME(near)(const qp_trellis *t, unsigned tile, unsigned at, form f, bool upper,
+                         unsigned first, const qp_step_batch *b, VECTOR least) {
+  const qp_trellis_pair p = t->pair[tile];
+  const int16_t *row = t->table + (size_t)tile * t->fan * f.dim * LANES + at;
+  const uint16_t *sums = b->sum[0] + p.from[b->even ? p.descends : upper];
+  const VECTOR x[2] = {MM(set1_epi16)(b->x[0][0]), MM(set1_epi16)(b->x[0][1])};
+  for (unsigned i = first; i < t->fan; i += b->apart) {
+    const unsigned j = p.descends != upper ? t->fan - 1 - i : i;
+    const uint16_t *sum = sums + (ptrdiff_t)(j & (t->turned - 1)) * p.apart[upper];
+    const VECTOR v[2] = {LOAD(row + (size_t)j * 2 * LANES),
+                         LOAD(row + (size_t)j * 2 * LANES + LANES)};
+    const VECTOR from = t->spread > 16 ? LOAD(sum + at) : NAME(sums)(t->spread, sum);
+    least = MM(min_epu16)(NAME(add)(f, x, v, from), least);
+  }
+  return least;
+}
+
+INLINE void NAME(near_pair)(const qp_trellis *t, unsigned tile, unsigned at, form f,
+                            const qp_step_batch *b) {
+  VECTOR least[2];
+  for (unsigned upper = 0; upper < 2; upper++) {
+    least[upper] = NAME(near)(t, tile, at, f, upper, b->first, b, MM(set1_epi16)(-1));
+    if (b->even)
+      least[upper] = NAME(near)(t, tile, at, f, upper, b->apart - 1 - b->first, b, least[upper]);
+    if (b->even) break;
+  }
+  NAME(put_both)(t, tile, at, t->pair[tile].descends, b->even, b->least[0], least);
+}
+
+INLINE void NAME(pairs)(const qp_trellis *t, unsigned tile, form f, unsigned spread, bool even,
+                        const qp_step_batch *b) {
+  for (unsigned at = 0; at < LANES; at += WIDTH) {
+    unsigned k = 0;
+    if (b->apart > 1) {
+      NAME(near_pair)(t, tile, at, f, b);
+      continue;
+    }
+    for (; k + TOGETHER <= b->count; k += TOGETHER)
+      NAME(pair)(t, tile, at, f, spread, even, TOGETHER, b, k);
+    for (; k < b->count; k++) NAME(pair)(t, tile, at, f, spread, even, 1, b, k);
+  }
+}
+
+INLINE void NAME(all_pairs)(const qp_trellis *t, unsigned tile, form f, unsigned spread,
+                            const qp_step_batch *b) {
+  b->even ? NAME(pairs)(t, tile, f, spread, true, b) : NAME(pairs)(t, tile, f, spread, false, b);
+}
+
+INLINE void NAME(mirrored)(const qp_trellis *t, unsigned tile, form f, const qp_step_batch *b) {
+  switch (t->spread) {
+  case 2: NAME(all_pairs)(t, tile, f, 2, b); break;
+  case 4: NAME(all_pairs)(t, tile, f, 4, b); break;
+  case 16: NAME(all_pairs)(t, tile, f, 16, b); break;
+  default: NAME(all_pairs)(t, tile, f, 0, b);
+  }
+}
+
 INLINE void NAME(spread)(const qp_trellis *t, unsigned tile, form f, const qp_step_batch *b) {
   IS_NARROW(t) ? NAME(tile)(t, tile, f, true, b) : NAME(tile)(t, tile, f, false, b);
 }
@@ -57,7 +180,10 @@ INLINE void NAME(dims)(const qp_trellis *t, unsigned tile, unsigned doublings, b
                        const qp_step_batch *b) {
   switch (t->dim) {
   case 1: NAME(spread)(t, tile, (form){1, doublings, clips}, b); break;
-  case 2: NAME(spread)(t, tile, (form){2, doublings, clips}, b); break;
+  case 2:
+    t->mirrored ? NAME(mirrored)(t, tile, (form){2, doublings, clips}, b)
+                : NAME(spread)(t, tile, (form){2, doublings, clips}, b);
+    break;
   case 4: NAME(spread)(t, tile, (form){4, doublings, clips}, b); break;
   default: NAME(spread)(t, tile, (form){t->dim, doublings, clips}, b);
   }
@@ -80,6 +206,9 @@ TARGET static void NAME(run)(const qp_trellis *t, unsigned tile, const qp_step_b
 #undef VECTOR
 #undef WIDTH
 #undef IS_NARROW
+#undef LOAD_ROW
+#undef TOGETHER
+#undef REVERSE
 #undef LOAD
 #undef LOAD_NARROW
 #undef STORE

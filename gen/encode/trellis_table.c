@@ -7,6 +7,7 @@
 enum {
   LANES = QP_TRELLIS_LANES,
   LEAST_SPREAD = 16,          /* sums of a row, at least: they are repeated */
+  LEAST_TURNED = 8,           /* rows of a mirrored trellis */
   KEPT = 8192,                /* steps whose sums are kept; fewer where they take much memory, */
   LEAST_KEPT = 512,           /* but no fewer than this, */
   FLIGHT_BYTES = 128 << 20,   /* most memory of the sums that one thread keeps */
@@ -81,18 +82,77 @@ static int16_t number_at(const qp_trellis *t, const float *values, size_t state,
   return (int16_t)qp_metric_value(&t->metric, values[state * t->dim + i]);
 }
 
+static unsigned columns_of(const qp_trellis *t) { return t->groups / t->turned; }
+
+/* Do all states s and ~s decode to the same, and are there rows and columns as pairs want them? */
+static bool is_mirrored(const qp_trellis *t, const float *values) {
+  const unsigned columns = columns_of(t);
+  const size_t last = (size_t)t->groups * t->fan - 1;
+  const bool fits = columns == 1 || columns == 4 || columns == 16 || columns >= 2 * LANES;
+  if (t->pushed || t->dim != 2 || t->groups < 2 * LANES || t->turned < LEAST_TURNED || !fits)
+    return false;
+  for (size_t s = 0; s <= last / 2; s++)
+    for (unsigned i = 0; i < t->dim; i++)
+      if (number_at(t, values, s, i) != number_at(t, values, last - s, i)) return false;
+  return true;
+}
+
+/* Rows of a mirrored trellis with few columns. */
+static void shorten_rows(qp_trellis *t) {
+  const unsigned columns = columns_of(t);
+  if (columns >= LANES) return;
+  t->spread = t->stride = columns > 1 ? columns : 2;
+  t->sums = (columns > 1 ? 2 : 1) * (size_t)t->turned * t->stride;
+}
+
+/* Of the groups 32 tile to 32 tile + 31 of the lower half, and those that mirror them. */
+static qp_trellis_pair pair_of(const qp_trellis *t, unsigned tile) {
+  const unsigned columns = columns_of(t), column = tile * LANES % columns;
+  const ptrdiff_t stride = (ptrdiff_t)t->stride;
+  qp_trellis_pair p = {.apart = {stride, stride}};
+  if (columns > LANES) {
+    p.descends = column >= columns / 2;
+    p.from[0] = p.from[1] = p.descends ? columns - LANES - column : column;
+    p.from[!p.descends] += columns / 2;
+  } else if (columns > 1) {
+    p.from[1] = (size_t)t->turned * t->stride;
+  } else {
+    p.from[1] = (size_t)(t->turned - 1) * t->stride;
+    p.apart[1] = -stride;
+  }
+  return p;
+}
+
+/* Of a mirrored trellis, the lower half of the groups in the order of lanes. */
+static void fill_pairs(qp_trellis *t, const float *values) {
+  int16_t *to = t->table;
+  for (unsigned tile = 0; tile < t->tiles / 2; tile++) {
+    t->pair[tile] = pair_of(t, tile);
+    const bool descends = t->pair[tile].descends;
+    for (unsigned j = 0; j < t->fan; j++)
+      for (unsigned i = 0; i < t->dim; i++)
+        for (unsigned l = 0; l < LANES; l++) {
+          const size_t g = tile * LANES + (descends ? LANES - 1 - l : l);
+          *to++ = number_at(t, values, g * t->fan + (descends ? t->fan - 1 - j : j), i);
+        }
+  }
+}
+
 /* Fill the table by tile, where steps are made backward, and that by group, for the way back. */
 static bool fill_tables(qp_trellis *t, const float *values) {
   const size_t one = sizeof *t->table * t->fan * t->dim;
+  const unsigned tiles = t->mirrored ? t->tiles / 2 : t->tiles;
   t->by_group = malloc(one * t->groups + 64);
-  if (!t->pushed) t->table = aligned_alloc(64, one * t->tiles * LANES);
-  if (!t->by_group || (!t->table && !t->pushed)) return false;
+  if (!t->pushed) t->table = aligned_alloc(64, one * tiles * LANES);
+  if (t->mirrored) t->pair = malloc(sizeof *t->pair * tiles);
+  if (!t->by_group || (!t->table && !t->pushed) || (!t->pair && t->mirrored)) return false;
   for (unsigned g = 0; g < t->groups; g++)
     for (unsigned i = 0; i < t->dim; i++)
       for (unsigned j = 0; j < t->fan; j++)
         t->by_group[((size_t)g * t->dim + i) * t->fan + j] =
             number_at(t, values, (size_t)g * t->fan + j, i);
-  for (unsigned g = 0; !t->pushed && g < t->tiles * LANES; g++)
+  if (t->mirrored) fill_pairs(t, values);
+  for (unsigned g = 0; !t->pushed && !t->mirrored && g < t->tiles * LANES; g++)
     for (unsigned j = 0; j < t->fan; j++)
       for (unsigned i = 0; i < t->dim; i++)
         t->table[(((size_t)(g / LANES) * t->fan + j) * t->dim + i) * LANES + g % LANES] =
@@ -132,6 +192,8 @@ static qp_status make_rows(qp_trellis *t, const float *values, qp_error *err) {
 
 static qp_status make_tables(qp_trellis *t, const float *values, qp_error *err) {
   qp_status status = make_rows(t, values, err);
+  t->mirrored = !status && !t->width && is_mirrored(t, values);
+  if (t->mirrored) shorten_rows(t);
   if (!status && !t->width && !fill_tables(t, values)) status = QP_E_NOMEM;
   if (!status) return QP_OK;
   const unsigned window = t->window;
@@ -172,6 +234,7 @@ qp_status qp_trellis_make_kept(qp_trellis *t, unsigned window, unsigned step, un
                     .stride = columns < LANES ? LEAST_SPREAD : columns + LANES,
                     .width = width};
   qp_trellis_set_width(t, width);
+  t->sums = (size_t)t->turned * t->stride;
   t->kept = kept_steps(t);
   t->metric = qp_metric_choose(step, dim, (size_t)groups * fan, values);
   return make_tables(t, values, err);
@@ -180,6 +243,7 @@ qp_status qp_trellis_make_kept(qp_trellis *t, unsigned window, unsigned step, un
 void qp_trellis_free(qp_trellis *t) {
   free(t->table);
   free(t->by_group);
+  free(t->pair);
   qp_code_rows_free(&t->rows);
   qp_lookahead_free(&t->ahead);
   *t = (qp_trellis){0};

@@ -5,6 +5,7 @@
 #define QP_TRELLIS_TABLE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "gen/encode/code_rows.h"
@@ -21,6 +22,23 @@ enum {
   QP_BEAM_MOST = 1 << 20,  /* and the most */
   QP_TRELLIS_SEQUENCES = 8 /* sequences in flight */
 };
+
+/*
+** Where all states s and ~s of a trellis of pairs decode to the same, one square serves both.  The
+** table then holds the lower half of the groups alone, [tiles / 2][fan][dim][32], and of these and
+** of the upper half sums are read side by side.  Of rows of
+**   32 columns or more in each half: an upper column is where the lower one is that mirrors it, but
+**     half a row further on, in the row of the mirrored choice.  Lanes of a tile whose sums come of
+**     the upper half are in descending order, and so are their choices;
+**   16 columns or 4: as many rows stand behind them all, of what groups of the upper half read;
+**   one column, which is there twice: they read the mirrored row.
+** Sums of g and ~g are equal in all of a run that begins in any group; so half of the work is done.
+*/
+typedef struct qp_trellis_pair {
+  bool descends;      /* lanes and choices do */
+  size_t from[2];     /* where the lower and the upper half read in a row of sums, */
+  ptrdiff_t apart[2]; /* and from row to row */
+} qp_trellis_pair;
 
 /*
 ** The state of step i is the last 'window' bits of the stream, newest highest:
@@ -46,17 +64,20 @@ typedef struct qp_trellis {
   qp_metric metric;
   unsigned tiles;          /* tiles of 32 groups each */
   unsigned turned, spread; /* The next step reads sums as [turned][spread]. */
+  size_t sums;             /* numbers of them, with what is between rows and behind them */
   unsigned stride;         /* from row to row: a little more than a row, or rows would share cache
                               sets */
-  unsigned kept;           /* steps whose sums are kept */
-  int16_t *table;          /* t^ [tiles][fan][dim][32] of s = g' << step | j; NULL where steps are
+  bool mirrored;         /* States s and ~s decode to the same; table and sums are as said below. */
+  unsigned kept;         /* steps whose sums are kept */
+  int16_t *table;        /* t^ [tiles][fan][dim][32] of s = g' << step | j; NULL where steps are
                               pushed. */
-  int16_t *by_group;       /* t^ [groups][dim][fan]; NULL where some paths are kept, as 'table' */
-  qp_code_rows rows;       /* Rows of the states behind each group; empty where they serve
+  int16_t *by_group;     /* t^ [groups][dim][fan]; NULL where some paths are kept, as 'table' */
+  qp_trellis_pair *pair; /* [tiles / 2], of a mirrored trellis */
+  qp_code_rows rows;     /* Rows of the states behind each group; empty where they serve
                               nothing. */
-  qp_lookahead ahead;      /* Of what the next step adds, where some paths are kept; or empty. */
-  bool pushed;             /* steps are made forward by 'rows', which is quicker */
-  unsigned width;          /* paths of each step that are kept where the window is long; else 0 */
+  qp_lookahead ahead;    /* Of what the next step adds, where some paths are kept; or empty. */
+  bool pushed;           /* steps are made forward by 'rows', which is quicker */
+  unsigned width;        /* paths of each step that are kept where the window is long; else 0 */
 } qp_trellis;
 
 /*

@@ -24,7 +24,7 @@ QP_AVX2_INLINE unsigned qp_lowest_of(__m256i v) {
 
 /* Write eight columns of eight sums as eight rows. */
 QP_AVX2_INLINE void qp_turn_eight(const uint16_t *const column[QP_TURN], uint16_t *to,
-                                  size_t stride) {
+                                  ptrdiff_t stride) {
   __m128i a[QP_TURN], b[QP_TURN];
   QP_UNROLL for (unsigned i = 0; i < QP_TURN; i++) a[i] =
       _mm_loadu_si128((const __m128i *)(const void *)column[i]);
@@ -40,27 +40,27 @@ QP_AVX2_INLINE void qp_turn_eight(const uint16_t *const column[QP_TURN], uint16_
   }
   QP_UNROLL for (unsigned i = 0; i < 4; i++) {
     const __m128i lo = _mm_unpacklo_epi64(a[i], a[i + 4]), hi = _mm_unpackhi_epi64(a[i], a[i + 4]);
-    _mm_storeu_si128((__m128i *)(void *)(to + 2 * i * stride), lo);
-    _mm_storeu_si128((__m128i *)(void *)(to + (2 * i + 1) * stride), hi);
+    _mm_storeu_si128((__m128i *)(void *)(to + 2 * (int)i * stride), lo);
+    _mm_storeu_si128((__m128i *)(void *)(to + (2 * (int)i + 1) * stride), hi);
   }
 }
 
 /* Load eight sums of each of four columns that are 'apart' numbers apart. */
-QP_AVX512_INLINE __m512i qp_load_four(const uint16_t *from, size_t apart) {
+QP_AVX512_INLINE __m512i qp_load_four(const uint16_t *from, ptrdiff_t apart) {
   __m128i v[4];
   QP_UNROLL for (unsigned i = 0; i < 4; i++) v[i] =
-      _mm_loadu_si128((const __m128i *)(const void *)(from + i * apart));
+      _mm_loadu_si128((const __m128i *)(const void *)(from + (int)i * apart));
   const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(v[0]), v[1], 1);
   const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(v[2]), v[3], 1);
   return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 }
 
 /* Write 32 columns of eight sums, 'apart' numbers apart, as eight rows. */
-QP_AVX512_INLINE void qp_turn_wide(const uint16_t *from, size_t apart, uint16_t *to,
-                                   size_t stride) {
+QP_AVX512_INLINE void qp_turn_wide(const uint16_t *from, ptrdiff_t apart, uint16_t *to,
+                                   ptrdiff_t stride) {
   __m512i a[QP_TURN], b[QP_TURN];
   QP_UNROLL for (unsigned i = 0; i < QP_TURN; i++) a[i] =
-      qp_load_four(from + i * apart, QP_TURN * apart);
+      qp_load_four(from + (int)i * apart, QP_TURN * apart);
   QP_UNROLL for (unsigned i = 0; i < 4; i++) {
     b[2 * i] = _mm512_unpacklo_epi16(a[2 * i], a[2 * i + 1]);
     b[2 * i + 1] = _mm512_unpackhi_epi16(a[2 * i], a[2 * i + 1]);
@@ -72,8 +72,8 @@ QP_AVX512_INLINE void qp_turn_wide(const uint16_t *from, size_t apart, uint16_t 
     a[4 * i + 3] = _mm512_unpackhi_epi32(b[4 * i + 1], b[4 * i + 3]);
   }
   QP_UNROLL for (unsigned i = 0; i < 4; i++) {
-    _mm512_storeu_si512(to + 2 * i * stride, _mm512_unpacklo_epi64(a[i], a[i + 4]));
-    _mm512_storeu_si512(to + (2 * i + 1) * stride, _mm512_unpackhi_epi64(a[i], a[i + 4]));
+    _mm512_storeu_si512(to + 2 * (int)i * stride, _mm512_unpacklo_epi64(a[i], a[i + 4]));
+    _mm512_storeu_si512(to + (2 * (int)i + 1) * stride, _mm512_unpackhi_epi64(a[i], a[i + 4]));
   }
 }
 #endif

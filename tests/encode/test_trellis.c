@@ -161,3 +161,90 @@ Test(trellis, short_runs_from_a_group_are_the_best_of_all_paths) {
     qp_trellis_free(&t);
   }
 }
+
+/* ---- Tables whose states s and ~s decode to the same ---- */
+
+/* Many columns in each half, sixteen, four, one, fewer groups than choices. */
+static const kind mirrored[] = {{12, 3, 2}, {14, 3, 2}, {14, 4, 2}, {12, 4, 2},
+                                {12, 5, 2}, {12, 6, 2}, {13, 7, 2}};
+
+static void mirror(const kind *k, float *values) {
+  const size_t last = ((size_t)1 << k->window) - 1;
+  for (size_t s = 0; s <= last / 2; s++)
+    memcpy(values + (last - s) * k->dim, values + s * k->dim, sizeof *values * k->dim);
+}
+
+/* The least sum of all paths from group 'start' (>= groups: from any) to group 'end' (to any). */
+static unsigned least_of_all(const qp_trellis *t, const float *values, const float *target,
+                             uint32_t start, uint32_t end) {
+  static unsigned sum[2][1 << 11];
+  unsigned least = ~0u;
+  for (uint32_t g = 0; g < t->groups; g++)
+    sum[0][g] = start < t->groups && g != start ? 1u << 30 : 0;
+  for (unsigned at = 0; at < STEPS; at++) {
+    const unsigned *from = sum[at % 2];
+    unsigned *to = sum[(at + 1) % 2];
+    for (uint32_t g = 0; g < t->groups; g++) to[g] = 1u << 30;
+    for (uint32_t s = 0; s < t->groups * t->fan; s++) {
+      unsigned v = from[s & (t->groups - 1)];
+      for (unsigned i = 0; i < t->dim; i++)
+        v += qp_metric_square(&t->metric, qp_metric_target(&t->metric, target[at * t->dim + i]),
+                              qp_metric_value(&t->metric, values[s * t->dim + i]));
+      if (v < to[s >> t->step]) to[s >> t->step] = v;
+    }
+  }
+  for (uint32_t g = 0; g < t->groups; g++)
+    if ((end >= t->groups || g == end) && sum[STEPS % 2][g] < least) least = sum[STEPS % 2][g];
+  return least;
+}
+
+/* Paths with these ends are the best ones, however vectors find them. */
+static void expect_best(const kind *k, qp_ends ends, const float *values,
+                        float (*target)[STEPS * DIM]) {
+  static const char *const isa[] = {"plain", "avx2", "avx512"};
+  uint32_t code[COUNT][STEPS], start[COUNT], end[COUNT], last;
+  unsigned least[COUNT];
+  for (unsigned n = 0; n < 3; n++) {
+    qp_trellis t;
+    qp_search *s;
+    const float *targets[COUNT];
+    uint32_t *codes[COUNT];
+    setenv("QPAL_ISA", isa[n], 1);
+    cr_assert_eq(qp_trellis_make(&t, k->window, k->step, k->dim, values, &err), QP_OK);
+    cr_assert(t.mirrored, "%u %u", k->window, k->step);
+    cr_assert_eq(qp_search_new(&t, &s, &err), QP_OK);
+    for (unsigned i = 0; i < COUNT; i++) {
+      targets[i] = target[i], codes[i] = code[i];
+      start[i] = (7 * i + 1) * 977 % t.groups, end[i] = (5 * i + 3) * 661 % t.groups;
+    }
+    const bool free = ends == QP_ENDS_FREE, closed = ends == QP_ENDS_BETWEEN;
+    qp_trellis_search(&t, s, ends, COUNT, STEPS, 0, targets, start, closed ? end : NULL, codes);
+    for (unsigned i = 0; i < COUNT; i++) {
+      const unsigned got = cost_of(&t, values, target[i], STEPS, start[i], code[i], &last);
+      if (n == 0)
+        least[i] = least_of_all(&t, values, target[i], free ? t.groups : start[i],
+                                closed ? end[i] : t.groups);
+      cr_expect_eq(got, least[i], "%u %u, ends %d, %s: %u for %u", k->window, k->step, ends, isa[n],
+                   got, least[i]);
+      if (closed) cr_expect_eq(last, end[i]);
+    }
+    unsetenv("QPAL_ISA");
+    qp_search_free(s);
+    qp_trellis_free(&t);
+  }
+}
+
+Test(trellis, states_that_decode_alike_share_squares_and_lose_no_path) {
+  static float target[COUNT][STEPS * DIM];
+  for (unsigned i = 0; i < sizeof mirrored / sizeof *mirrored; i++) {
+    const kind *k = &mirrored[i];
+    float *values = malloc(sizeof *values * k->dim << k->window);
+    qp_sample_gaussian(i + 1, (size_t)k->dim << k->window, values);
+    mirror(k, values);
+    make_targets(target, 1);
+    expect_best(k, QP_ENDS_FREE, values, target);
+    expect_best(k, QP_ENDS_FROM, values, target);
+    expect_best(k, QP_ENDS_BETWEEN, values, target);
+    free(values);
+  }
+}

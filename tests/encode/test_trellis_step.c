@@ -35,7 +35,7 @@ static void turn_with(unsigned n, const qp_trellis *t) {
   memcpy(least[n], before, sizeof before);
   memset(sum[n], 0, sizeof sum[n]);
   setenv("QPAL_ISA", isa[n], 1);
-  qp_trellis_step_choose().turn(t, least[n], sum[n]);
+  qp_trellis_step_choose().turn(t, least[n], sum[n], false);
   unsetenv("QPAL_ISA");
 }
 
