@@ -13,6 +13,15 @@ for _, t in ipairs {
   }
 end
 
+-- More different values than shared memory has room for, of which one weight has 32.
+out[#out+1] = trellis {
+  name = "levels14-6-2", window = 14, step = 6, dim = 2,
+  decode = function (s)
+    local h = s * 0x9e37
+    return (as_pair(0x64006400 | (h & 31) << 4 | (h >> 5 & 511) << 16) - 1280) * (1 / 128)
+  end,
+}
+
 -- A codebook of the linear, of whose values nothing is known when the kernel is made.
 out[#out+1] = trellis {
   name = "own10-9-2", window = 10, step = 9, dim = 2,

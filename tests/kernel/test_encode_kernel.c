@@ -23,7 +23,7 @@ static void check_on(const char *device, const char *quantizer) {
 static void check(const char *quantizer) { check_on("sim:sm_90:2", quantizer); }
 
 /* More groups than threads, fewer, one, more than registers hold; one, two and four weights a step;
-   steps beyond a byte. */
+   steps beyond a byte; a block for each pair, whose sums and numbers are read several at once. */
 Test(encode_kernel, small_trellises_get_the_codes_of_the_cpu) {
   static const char *const names[] = {"small10-8-4", "small12-3-1", "small12-6-2"};
   char path[512];
@@ -31,8 +31,14 @@ Test(encode_kernel, small_trellises_get_the_codes_of_the_cpu) {
     snprintf(path, sizeof path, "%s/tests/kernel/encode_small.lua:%s", QP_SOURCE_DIR, names[i]);
     check(path);
   }
-  check_by("encode --shape 16x64", "sim:sm_90:2",
+  check_by("encode --shape 16x64", "sim:sm_90:16",
            QP_SOURCE_DIR "/tests/kernel/encode_small.lua:small14-1-4");
+}
+
+/* Distances of one weight's values are found once a step; before sm_90 sums have room for three. */
+Test(encode_kernel, a_trellis_of_many_values_gets_the_codes_of_the_cpu) {
+  check_by("encode --shape 16x64", "sim:sm_75:16",
+           QP_SOURCE_DIR "/tests/kernel/encode_small.lua:levels14-6-2");
 }
 
 /* Distances are computed for each state; with outliers, beyond 16 bits. */

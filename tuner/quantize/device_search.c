@@ -72,17 +72,20 @@ static uint32_t word_of_value(const qp_trellis *t, int16_t value) {
   return word;
 }
 
-/* Numbers or levels, padded to fours, then the values, or the numbers of levels. */
-static uint32_t *trellis_words(const qp_trellis *t, const qp_path_table *p, size_t *count) {
+/* Numbers or levels, padded to fours, then the values, or the numbers of levels. Numbers are
+   'bytes' times those of the table. */
+static uint32_t *trellis_words(const qp_trellis *t, const qp_path_table *p, uint32_t bytes,
+                               size_t *count) {
   const size_t numbers = p->number ? (size_t)p->rows * (p->codes / p->span) : 0;
   const size_t values = (p->entries ? p->entries : (size_t)p->rows * p->codes) * p->dim;
   const size_t first = numbers + (p->levels + 3) / 4 * 4;
   uint32_t *table = calloc(*count = first + values, sizeof *table);
-  if (table && numbers) memcpy(table, p->number, sizeof *table * numbers);
+  for (size_t i = 0; table && i < numbers; i++) table[i] = bytes * p->number[i];
   for (size_t i = 0; table && i < p->levels; i++) table[i] = word_of_value(t, p->level[i]);
   for (size_t i = 0; table && i < values; i++) {
     const bool number = p->levels && i % p->dim == p->held;
-    table[first + i] = number ? (uint32_t)p->value[i] : word_of_value(t, p->value[i]);
+    const uint32_t word = number ? (uint16_t)p->value[i] : word_of_value(t, p->value[i]);
+    table[first + i] = number ? bytes * word : word;
   }
   return table;
 }
@@ -100,7 +103,8 @@ static void *trellis_table(const qp_coder *c, const qp_kernel *k, size_t *bytes)
   const bool same = held && p.entries == k->path_entries && p.span == k->path_span &&
                     p.levels == k->path_levels && p.held == k->path_held;
   size_t count = 0;
-  uint32_t *table = same ? trellis_words(t, &p, &count) : NULL;
+  const uint32_t metric_bytes = 4 * qp_choice_get(&k->choice, "pairs");
+  uint32_t *table = same ? trellis_words(t, &p, metric_bytes, &count) : NULL;
   *bytes = sizeof *table * count;
   qp_path_table_free(&p);
   return table;

@@ -41,9 +41,9 @@ size_t qp_device_search_codes(const qp_device_search *s);
 ** The table that a kernel reads, *bytes long: what state s decodes to as fp16,
 ** [coder->states][dim]; of a trellis what gen/encode/path_table.h says, numbers and behind them
 ** values 2^(doublings - 82) in fp32, or levels, padded to a multiple of four, and behind them
-** values and numbers of levels; of group fields what gen/encode/field_table.h says; of codes in
-** stages, and of vectors whose errors are fed forward, what templates/stage_table.h says.
-** malloc'ed; NULL: no memory.
+** values and numbers of levels, each number times the bytes of a metric of all pairs; of group
+** fields what gen/encode/field_table.h says; of codes in stages, and of vectors whose errors are
+** fed forward, what templates/stage_table.h says.  malloc'ed; NULL: no memory.
 */
 void *qp_device_search_table(const qp_coder *coder, const qp_kernel *kernel, size_t *bytes);
 
