@@ -5,7 +5,10 @@
 ** computed to odd in double first: a result whose last bit is sticky rounds right to any format
 ** with at most 51 bits.
 */
+#include "runtime/sim/handler.h"
 #include "runtime/sim/round.h"
+
+#include <assert.h>
 
 enum { ADD, SUB, MUL, FMA, MIN, MAX, MIN_NAN, MAX_NAN, NEG, ABS, EX2, TANH };
 
@@ -121,29 +124,101 @@ static inline void half_common(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask
   }
 }
 
-#define HANDLER(name, bf16, pair)                                                                  \
-  static void name(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask) {                            \
-    half_common(w, o, mask, bf16, pair);                                                           \
-  }
-HANDLER(do_f16, false, false)
-HANDLER(do_f16x2, false, true)
-HANDLER(do_bf16, true, false)
-HANDLER(do_bf16x2, true, true)
+#define GENERAL(name, bf16, pair)                                                                  \
+  HANDLER(name) { half_common(w, o, mask, bf16, pair); }
+GENERAL(do_f16, false, false)
+GENERAL(do_f16x2, false, true)
+GENERAL(do_bf16, true, false)
+GENERAL(do_bf16x2, true, true)
 
-#define ROWS(name, op, one_sig, pair_sig)                                                          \
-  {name ".f16", one_sig, do_f16, do_f16, QP_SIM_HALF, op},                                         \
-      {name ".f16x2", pair_sig, do_f16x2, do_f16x2, QP_SIM_HALF, op},                              \
+/* ---- fp16 without modifiers, which kernels are full of ---- */
+
+static_assert(QP_SIM_RN == 0, "what has no modifiers is rounded to the nearest");
+
+/* Round to the nearest without a branch.  Below 2^-14 the sum with 0.5 is rounded to a multiple of
+   2^-24, the least fp16 number. */
+static inline uint32_t half_of(float f) {
+  const uint32_t bits = qp_float_bits(f), size = bits & 0x7fffffff, half = 0x3f000000;
+  const uint32_t tiny = qp_float_bits(qp_float_of_bits(size) + 0.5f) - half;
+  const uint32_t normal = (size - (112u << 23) + 0xfff + (size >> 13 & 1)) >> 13;
+  const uint32_t number = size < 113u << 23 ? tiny : size < 143u << 23 ? normal : QP_HALF_INF;
+  return size > 255u << 23 ? QP_HALF_NAN : (bits >> 16 & 0x8000) | number;
+}
+
+static inline uint64_t double_bits(double d) {
+  uint64_t bits;
+  memcpy(&bits, &d, sizeof bits);
+  return bits;
+}
+static inline double double_of_bits(uint64_t bits) {
+  double d;
+  memcpy(&d, &bits, sizeof d);
+  return d;
+}
+
+/* The same of a double, by the sum with 2^28. */
+static inline uint32_t half_of_double(double d) {
+  const uint64_t bits = double_bits(d), size = bits & INT64_MAX, exponent = UINT64_C(1) << 52;
+  const uint64_t tiny = double_bits(double_of_bits(size) + 0x1p28) - double_bits(0x1p28);
+  const uint64_t normal = (size - 1008 * exponent + (exponent >> 11) - 1 + (size >> 42 & 1)) >> 42;
+  const uint64_t number = size < 1009 * exponent   ? tiny
+                          : size < 1039 * exponent ? normal
+                                                   : (uint64_t)QP_HALF_INF;
+  return size > 2047 * exponent ? QP_HALF_NAN : (uint32_t)((bits >> 48 & 0x8000) | number);
+}
+
+static inline float h(uint32_t x) { return qp_half_to_float((uint16_t)x); }
+
+/* fp32 has the bits with which a sum of two fp16 numbers, rounded twice, is that rounded once
+   (2 * 11 + 2), and has all bits of their product.  A double loses bits of a product and a third
+   number where they lie 2^53 apart: where the product is beyond fp16, or far below a number that
+   is fp16. */
+static inline uint32_t add_half(uint32_t x, uint32_t y) { return half_of(h(x) + h(y)); }
+static inline uint32_t sub_half(uint32_t x, uint32_t y) { return half_of(h(x) - h(y)); }
+static inline uint32_t mul_half(uint32_t x, uint32_t y) { return half_of(h(x) * h(y)); }
+static inline uint32_t fma_half(uint32_t x, uint32_t y, uint32_t z) {
+  return half_of_double((double)h(x) * (double)h(y) + (double)h(z));
+}
+
+/* Bits that compare, as whole numbers, as the numbers that they stand for. */
+static inline int32_t rank(uint32_t x) {
+  return (int16_t)(x ^ ((uint32_t)((int32_t)(int16_t)x >> 15) & 0x7fff));
+}
+static inline bool is_nan(uint32_t x) { return (x & 0x7fff) > QP_HALF_INF; }
+static inline uint32_t chosen(uint32_t x, uint32_t y, bool first) {
+  const uint32_t number = is_nan(y) || (first && !is_nan(x)) ? x : y;
+  return is_nan(number) ? QP_HALF_NAN : number & 0xffff;
+}
+static inline uint32_t min_half(uint32_t x, uint32_t y) { return chosen(x, y, rank(x) < rank(y)); }
+static inline uint32_t max_half(uint32_t x, uint32_t y) { return chosen(x, y, rank(x) > rank(y)); }
+
+#define TWO(name)                                                                                  \
+  DO32_2(name##_f16, name##_half(a[l], b[l]))                                                      \
+  DO32_2(name##_f16x2, name##_half(a[l], b[l]) | name##_half(a[l] >> 16, b[l] >> 16) << 16)
+TWO(add)
+TWO(sub)
+TWO(mul)
+TWO(min)
+TWO(max)
+DO32_3(fma_f16, fma_half(a[l], b[l], c[l]))
+DO32_3(fma_f16x2, fma_half(a[l], b[l], c[l]) | fma_half(a[l] >> 16, b[l] >> 16, c[l] >> 16) << 16)
+
+/* 'plain' and 'plain2': for fp16 without modifiers. */
+#define ROWS_BY(name, op, one_sig, pair_sig, plain, plain2)                                        \
+  {name ".f16", one_sig, plain, do_f16, QP_SIM_HALF, op},                                          \
+      {name ".f16x2", pair_sig, plain2, do_f16x2, QP_SIM_HALF, op},                                \
       {name ".bf16", one_sig, do_bf16, do_bf16, QP_SIM_HALF, op}, {                                \
     name ".bf16x2", pair_sig, do_bf16x2, do_bf16x2, QP_SIM_HALF, op                                \
   }
+#define ROWS(name, op, one_sig, pair_sig) ROWS_BY(name, op, one_sig, pair_sig, do_f16, do_f16x2)
 
 const qp_sim_row qp_sim_rows_half[] = {
-    ROWS("add", ADD, "hhh", "www"),
-    ROWS("sub", SUB, "hhh", "www"),
-    ROWS("mul", MUL, "hhh", "www"),
-    ROWS("fma", FMA, "hhhh", "wwww"),
-    ROWS("min", MIN, "hhh", "www"),
-    ROWS("max", MAX, "hhh", "www"),
+    ROWS_BY("add", ADD, "hhh", "www", add_f16, add_f16x2),
+    ROWS_BY("sub", SUB, "hhh", "www", sub_f16, sub_f16x2),
+    ROWS_BY("mul", MUL, "hhh", "www", mul_f16, mul_f16x2),
+    ROWS_BY("fma", FMA, "hhhh", "wwww", fma_f16, fma_f16x2),
+    ROWS_BY("min", MIN, "hhh", "www", min_f16, min_f16x2),
+    ROWS_BY("max", MAX, "hhh", "www", max_f16, max_f16x2),
     ROWS("min.NaN", MIN_NAN, "hhh", "www"),
     ROWS("max.NaN", MAX_NAN, "hhh", "www"),
     ROWS("neg", NEG, "hh", "ww"),
