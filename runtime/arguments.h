@@ -173,8 +173,9 @@ static inline uint64_t qp_glu_word(uint32_t activation, float limit) {
   WORD(sum_unit, "const double *sum_unit", "[all]: of sums of errors times U")                     \
   WORD(metric, "float scale, edge",                                                                \
        "trellis: x^ is x scale, within the edge (gen/encode/metric.h)")                            \
-  WORD(paths, "float unit_of_target; unsigned kept",                                               \
-       "trellis: 2^(doublings - 82); groups kept of those looked ahead at, 0: all")                \
+  WORD(paths, "float unit_of_target; unsigned short kept, mirrored",                               \
+       "trellis: 2^(doublings - 82); groups kept of those looked ahead at, 0: all; do states s "   \
+       "and ~s decode to the same?")                                                               \
   WORD(part, "unsigned first, all", "where K begins in all columns, which share errors and U")     \
   WORD(apart, "const unsigned *apart",                                                             \
        "APART: bit k % 32 of [groups][32][K / 32, rounded up]: column k's weight comes to its "    \

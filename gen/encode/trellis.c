@@ -108,12 +108,14 @@ static void settle(const qp_trellis *t, const qp_search *s, const qp_flight *f, 
   if (!t->pushed) s->step.turn(t, sums, f->sum, false);
 }
 
-/* Every path begins in the start group, or in any. */
+/* Every path begins in the start group, or with f->even in it or in that which mirrors it, or in
+   any. */
 static void begin(const qp_trellis *t, const qp_search *s, qp_flight *f) {
   uint16_t *sums = qp_flight_before(t, f, 0);
   const bool any = f->start >= t->groups;
   memset(sums, any ? 0 : 0xff, sizeof *sums * qp_flight_width(t));
   for (size_t g = f->start; g < qp_flight_width(t); g += t->groups) sums[g] = 0;
+  if (f->even && !any) sums[t->groups - 1 - f->start] = 0;
   if (any) settle(t, s, f, sums); /* a given one is left in a way of its own */
   f->told = 0;
   f->limit = FIRST_LIMIT;
@@ -128,7 +130,8 @@ static uint32_t best_group(const qp_trellis *t, const qp_flight *f, unsigned at)
 }
 
 /* The choice of group g at a position that is so near to the run's begin that not all groups can
-   come before it: those that do have the start group's newest bits as their oldest. */
+   come before it: those that do have the start group's newest bits as their oldest, or with f->even
+   what mirrors them. */
 static unsigned choice_near_start(const qp_trellis *t, const qp_flight *f, unsigned at, uint32_t g,
                                   const int16_t *x) {
   const uint16_t *sums = qp_flight_before(t, f, at);
@@ -138,7 +141,7 @@ static unsigned choice_near_start(const qp_trellis *t, const qp_flight *f, unsig
   for (unsigned j = 0; j < t->fan; j++) {
     const uint32_t from = (g << t->step | j) & (t->groups - 1);
     unsigned v = sums[from];
-    if ((from ^ old) & mask) continue;
+    if (((from ^ old) & mask) && !(f->even && ((from ^ ~old) & mask) == 0)) continue;
     for (unsigned i = 0; i < t->dim; i++)
       v += qp_metric_square(&t->metric, x[i], table[i * t->fan + j]);
     v = v < QP_NO_PATH ? v : QP_NO_PATH;
@@ -290,7 +293,7 @@ static void run_tiles(const qp_trellis *t, const qp_search *s, const qp_step_bat
 static void pull_all(const qp_trellis *t, const qp_search *s, const qp_fleet *all, unsigned at) {
   const bool given = all->flight[0]->start < t->groups; /* all have one, or none */
   const bool near = given && (at == 0 || at * t->step < t->window - t->step);
-  qp_step_batch batch = {.count = all->count, .apart = 1, .even = all->even};
+  qp_step_batch batch = {.count = all->count, .apart = 1, .even = all->flight[0]->even};
   for (unsigned k = 0; k < all->count; k++) {
     const qp_flight *f = all->flight[k];
     qp_flight_target(t, f, at, batch.x[k]);
@@ -301,7 +304,7 @@ static void pull_all(const qp_trellis *t, const qp_search *s, const qp_fleet *al
   if (!near) run_tiles(t, s, &batch);
   for (unsigned k = 0; near && at && k < all->count; k++) {
     qp_step_batch one = {
-        .count = 1, .sum = {batch.sum[k]}, .least = {batch.least[k]}, .even = all->even};
+        .count = 1, .sum = {batch.sum[k]}, .least = {batch.least[k]}, .even = batch.even};
     memcpy(one.x[0], batch.x[k], sizeof one.x[0]);
     limit_choices(t, all->flight[k], at, &one);
     run_tiles(t, s, &one);
@@ -318,7 +321,7 @@ static void advance_one(const qp_trellis *t, const qp_search *s, const qp_fleet 
     else if (at == all->pruned)
       qp_forward_prune(t, s, all, f, at);
     else
-      s->step.turn(t, qp_flight_before(t, f, at + 1), f->sum, all->even);
+      s->step.turn(t, qp_flight_before(t, f, at + 1), f->sum, f->even);
   }
 }
 
@@ -416,8 +419,7 @@ static qp_fleet fleet_of(const qp_trellis *t, qp_search *s, unsigned count, unsi
   qp_fleet all = {.count = count,
                   .end = positions,
                   .pruned = kept ? positions - r->ahead : positions,
-                  .width = kept,
-                  .even = t->mirrored && !r->start && positions <= t->kept};
+                  .width = kept};
   for (unsigned k = 0; k < count; k++) {
     qp_flight *f = all.flight[k] = &s->flight[k];
     f->target = r->target[k];
@@ -426,6 +428,7 @@ static qp_fleet fleet_of(const qp_trellis *t, qp_search *s, unsigned count, unsi
     f->start = r->start ? r->start[k] : t->groups;
     f->end = r->end ? r->end[k] : t->groups;
     f->codes = r->codes ? r->codes[k] : NULL;
+    f->even = t->mirrored && (!r->start || !r->end) && positions <= t->kept;
     begin(t, s, f);
   }
   return all;
@@ -445,6 +448,11 @@ void qp_trellis_seams(const qp_trellis *t, qp_search *s, unsigned count, unsigne
     const uint32_t best = best_group(t, all.flight[k], 2 * around);
     start[k] = walk(t, s, all.flight[k], best, around, 2 * around, false);
   }
+}
+
+/* The path that mirrors one which begins in the mirrored group. */
+static void mirror_codes(const qp_trellis *t, unsigned steps, uint32_t *codes) {
+  for (unsigned at = 0; at < steps; at++) codes[at] ^= t->fan - 1;
 }
 
 void qp_trellis_search(const qp_trellis *t, qp_search *s, qp_ends ends, unsigned count,
@@ -479,4 +487,6 @@ void qp_trellis_search(const qp_trellis *t, qp_search *s, qp_ends ends, unsigned
     last[k] = open ? best_group(t, all.flight[k], steps) : all.flight[k]->end;
   tell_rest(t, s, all, steps, last);
   for (unsigned k = 0; ends == QP_ENDS_FREE && k < count; k++) start[k] = last[k];
+  for (unsigned k = 0; ends == QP_ENDS_FROM && k < count; k++)
+    if (last[k] != start[k]) mirror_codes(t, steps, codes[k]);
 }

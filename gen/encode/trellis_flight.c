@@ -24,6 +24,7 @@ void qp_flight_leave_start(const qp_trellis *t, const qp_flight *f, const int16_
     for (unsigned i = 0; i < t->dim; i++)
       v += qp_metric_square(&t->metric, x[i], value[i * t->fan]);
     if (v < least[g]) least[g] = (uint16_t)v;
+    if (f->even && v < least[t->groups - 1 - g]) least[t->groups - 1 - g] = (uint16_t)v;
   }
   for (size_t g = t->groups; g < width; g++) least[g] = least[g % t->groups];
 }

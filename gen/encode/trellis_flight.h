@@ -23,6 +23,7 @@ typedef struct qp_flight {
   unsigned first, steps;
   uint32_t start;   /* The group before position 0; >= groups: any. */
   uint32_t end;     /* The group behind the last position; >= groups: any. */
+  bool even;        /* Sums of g and ~g are the same all the way, of a mirrored trellis. */
   unsigned limit;   /* where paths are given up: sums above the least, of the last position */
   uint32_t *codes;  /* or NULL */
   uint16_t *sum;    /* [rows][stride], of the position that comes next; NULL where all is pushed */
@@ -55,7 +56,6 @@ typedef struct qp_fleet {
   unsigned end;    /* positions of the run */
   unsigned pruned; /* position from which on only the best paths are kept; */
   unsigned width;  /* so many */
-  bool even;       /* sums of g and ~g are the same all the way, of a mirrored trellis */
 } qp_fleet;
 
 static inline size_t qp_flight_width(const qp_trellis *t) {
@@ -71,7 +71,8 @@ static inline uint16_t *qp_flight_before(const qp_trellis *t, const qp_flight *f
 void qp_flight_target(const qp_trellis *t, const qp_flight *f, unsigned at,
                       int16_t x[QP_TRELLIS_DIM]);
 
-/* Step 0 of a run that begins behind a given group: 'fan' states in place of all. */
+/* Step 0 of a run that begins behind a given group, or with f->even behind that which mirrors it:
+   'fan' states in place of all. */
 void qp_flight_leave_start(const qp_trellis *t, const qp_flight *f, const int16_t *x,
                            uint16_t *least);
 

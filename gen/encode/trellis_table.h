@@ -32,7 +32,10 @@ enum {
 **     the upper half are in descending order, and so are their choices;
 **   16 columns or 4: as many rows stand behind them all, of what groups of the upper half read;
 **   one column, which is there twice: they read the mirrored row.
-** Sums of g and ~g are equal in all of a run that begins in any group; so half of the work is done.
+** A path that begins in ~g costs as much as that from g whose states mirror its.  So a run from a
+** given group to any, of up to 'kept' steps, is made from both, and mirrored where the best path
+** comes from ~g.  Sums of g and ~g are equal then, as they are where a run begins in any group, and
+** half of the work is done.
 */
 typedef struct qp_trellis_pair {
   bool descends;      /* lanes and choices do */

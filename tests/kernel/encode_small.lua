@@ -22,6 +22,13 @@ out[#out+1] = trellis {
   end,
 }
 
+-- States s and ~s decode to the same, as those of tcq do.
+out[#out+1] = trellis {
+  name = "mirrored12-6-2", window = 12, step = 6, dim = 2,
+  codebook = random_gaussian { entries = 256, dim = 2 },
+  decode = function (s, c) return c[s * s + s >> 3 & 255] end,
+}
+
 -- A codebook of the linear, of whose values nothing is known when the kernel is made.
 out[#out+1] = trellis {
   name = "own10-9-2", window = 10, step = 9, dim = 2,

@@ -73,9 +73,10 @@ Test(encode_kernel, fields_that_add_up_are_those_of_the_cpu) {
   check(QP_SOURCE_DIR "/tests/encode/sums.lua:shifted");
 }
 
-/* Paths that are given up and all that stay; two weights a step and one; before sm_90, too. */
+/* Paths that are given up and all that stay; two weights a step and one; before sm_90, too; of
+   states that decode to what those that mirror them do. */
 Test(encode_kernel, errors_of_small_trellises_are_fed_forward_as_by_the_cpu) {
-  static const char *const names[] = {"small15-5-2", "small8-2-1"};
+  static const char *const names[] = {"small15-5-2", "small8-2-1", "mirrored12-6-2"};
   char path[512];
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
     snprintf(path, sizeof path, "%s/tests/kernel/encode_small.lua:%s", QP_SOURCE_DIR, names[i]);

@@ -2,6 +2,7 @@
 /* Finds codes by the `encode` kernels. */
 #include "tuner/quantize/device_search.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -195,8 +196,10 @@ void qp_device_search_words(const qp_coder *c, unsigned first, unsigned all, qp_
   const float edge = (float)m->edge, unit = QP_UNIT * (float)(1 << m->doublings);
   const bool trellis = c->kind == QP_CODER_TRELLIS;
   const uint32_t kept = trellis ? qp_trellis_kept_ahead(&c->trellis) : 0;
+  const uint32_t paths = kept | (uint32_t)c->trellis.mirrored << 16;
+  assert(kept <= UINT16_MAX);
   out->metric = word_of(&m->scale, &edge);
-  out->paths = word_of(&unit, &kept);
+  out->paths = word_of(&unit, &paths);
   out->part = word_of(&first, &all);
 }
 
