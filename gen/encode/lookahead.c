@@ -109,9 +109,10 @@ uint16_t *qp_outlook_squares(const qp_code_rows *rows) {
 
 bool qp_outlook_new(qp_outlook *o, const qp_code_rows *rows, const qp_lookahead *a) {
   *o = (qp_outlook){.wide = qp_simd() >= QP_SIMD_AVX2};
-  if (!a->size) return true;
-  o->square = qp_outlook_squares(rows);
+  if (!rows->pool) return true;
   o->window = qp_outlook_squares(rows);
+  if (!a->size) return o->window != NULL;
+  o->square = qp_outlook_squares(rows);
   o->kind = numbers(a->kinds);
   o->behind = numbers((size_t)a->size + SLACK);
   return o->square && o->window && o->kind && o->behind;
@@ -186,10 +187,11 @@ static void halves(const qp_outlook *o, size_t n, const uint16_t *from, uint16_t
   least_halves(n, from, to);
 }
 
-static void find_windows(qp_outlook *o, const qp_lookahead *a, size_t n) {
-  const uint16_t *from = o->square;
-  unsigned span = a->span;
-  for (unsigned i = 0; i < a->coarse; i++) {
+void qp_outlook_windows(qp_outlook *o, const qp_code_rows *rows, unsigned span, unsigned coarse,
+                        const uint16_t *square) {
+  const uint16_t *from = square;
+  size_t n = rows->size;
+  for (unsigned i = 0; i < coarse; i++) {
     n = (n + 1) / 2;
     span /= 2;
     halves(o, n, from, o->window);
@@ -199,8 +201,8 @@ static void find_windows(qp_outlook *o, const qp_lookahead *a, size_t n) {
     pairs(o, n, apart, from, o->window);
     from = o->window;
   }
-  if (a->coarse) pairs(o, n, 1, from, o->window); /* one more, or the last codes might be cut off */
-  if (from != o->window) memcpy(o->window, o->square, sizeof *o->window * n);
+  if (coarse) pairs(o, n, 1, from, o->window); /* one more, or the last codes might be cut off */
+  if (from != o->window) memcpy(o->window, square, sizeof *o->window * n);
 }
 
 static void find_kinds(qp_outlook *o, const qp_lookahead *a) {
@@ -214,7 +216,7 @@ static void find_kinds(qp_outlook *o, const qp_lookahead *a) {
 }
 
 void qp_outlook_find(qp_outlook *o, const qp_code_rows *rows, const qp_lookahead *a) {
-  find_windows(o, a, rows->size);
+  qp_outlook_windows(o, rows, a->span, a->coarse, o->square);
   if (a->windows > 1) find_kinds(o, a);
   const uint16_t *from = a->windows > 1 ? o->kind : o->window;
   const uint16_t *at = a->pool;

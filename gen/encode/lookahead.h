@@ -58,6 +58,11 @@ uint16_t *qp_outlook_squares(const qp_code_rows *rows);
 bool qp_outlook_new(qp_outlook *o, const qp_code_rows *rows, const qp_lookahead *a);
 void qp_outlook_free(qp_outlook *o);
 
+/* From 'square', of the pool, to o->window: the least of each window of 'span' squares, or where
+   'coarse' is not 0 of so many more. */
+void qp_outlook_windows(qp_outlook *o, const qp_code_rows *rows, unsigned span, unsigned coarse,
+                        const uint16_t *square);
+
 /* From o->square to o->behind: 65535 where all squares are. */
 void qp_outlook_find(qp_outlook *o, const qp_code_rows *rows, const qp_lookahead *a);
 

@@ -176,6 +176,7 @@ void qp_survivors_begin(progress *p) {
   p->chosen = p->until = 0;
   p->watched = QP_ANY_CODE;
   p->reach = FIRST_REACH;
+  p->bound = QP_NO_PATH;
   uint32_t *begin = begins_at(p, 0), *path = paths_at(p->s, 0), count = 0;
   for (uint32_t g = 0; start == QP_ANY_GROUP && g < t->groups; g++) {
     if (g % t->fan == 0) begin[g / t->fan] = count;
@@ -369,6 +370,23 @@ static unsigned bisect(const qp_survivors *s, unsigned n, const uint16_t *sums, 
   return high;
 }
 
+/* Windows are sifted where a row has many of them and nothing else was known of what they add; of
+   larger pools it takes as long to find the least squares as sifting spares. */
+static bool sifts(const qp_trellis *t) {
+  return t->rows.near && !t->rows.turn && !t->ahead.size && t->rows.span == QP_CODE_ROWS_CHUNK &&
+         t->rows.windows == QP_MEET_SIFTED;
+}
+
+/* The least squares of windows of the position that comes next. */
+static void set_least(const progress *p, qp_meeting *m) {
+  enum { COARSE = 3 }; /* no finer: eight times as many would be found */
+  qp_survivors *s = p->s;
+  if (!sifts(p->t)) return;
+  qp_outlook_windows(&s->outlook, &p->t->rows, p->t->rows.span, COARSE, s->square);
+  m->least = s->outlook.window;
+  m->coarse = COARSE;
+}
+
 /* What the position behind the next one adds at least, or NULL. */
 static const uint16_t *look_ahead(const progress *p) {
   const qp_trellis *t = p->t;
@@ -397,17 +415,26 @@ static unsigned sample_rows(const progress *p, const qp_meeting *m, unsigned row
   return lowest;
 }
 
-/* Choose the limit below which about 'width' will be: as some rows say. */
+/* Choose the limit below which about 'width' will be: as some rows say.  Of these no more is found
+   than sums below twice the last limit, where that is enough. */
 static void choose_limit(progress *p, qp_meeting *m, unsigned width) {
   const qp_trellis *t = p->t;
   const unsigned apart = rows_apart(t), rows = rows_of(t) / apart, n = rows * qp_push_stride(t);
+  unsigned reach = p->reach, bound = m->least ? p->bound : QP_NO_PATH;
   m->limit = QP_NO_PATH;
   if (width >= t->groups || (uint64_t)qp_survivors_count(p) * t->fan <= width) return;
   m->behind = look_ahead(p);
-  m->floor = sample_rows(p, m, rows);
+  for (;; bound = QP_NO_PATH) {
+    m->limit = bound;
+    m->floor = sample_rows(p, m, rows);
+    if (m->floor < QP_NO_PATH)
+      reach = bisect(p->s, n, p->s->sample, m->floor, width / apart + 1, p->reach);
+    if (bound == QP_NO_PATH || (m->floor < QP_NO_PATH && m->floor + reach <= bound)) break;
+  }
   if (m->floor == QP_NO_PATH) return;
-  p->reach = bisect(p->s, n, p->s->sample, m->floor, width / apart + 1, p->reach);
-  m->limit = least_of(m->floor + p->reach, QP_NO_PATH);
+  p->reach = reach;
+  m->limit = least_of(m->floor + reach, QP_NO_PATH);
+  p->bound = least_of(2 * m->limit, QP_NO_PATH);
 }
 
 /* Where the rows of the next position begin among those with a code: 'base' of them have others
@@ -431,7 +458,7 @@ static void take_found(progress *p, const qp_meeting *m) {
     const uint32_t *from = m->found + code * m->stride;
     const uint32_t count = m->next[code] - code * (uint32_t)m->stride;
     set_begins(t, m, code, base, begin);
-    for (uint32_t i = 0; i < count; i++) path[base + i] = from[i] - lowest;
+    p->s->meet.less(count, from, lowest, path + base);
     base += count;
   }
   begin[rows_of(t)] = base;
@@ -489,6 +516,7 @@ void qp_survivors_advance(progress *p) {
                   .column = p->watched == QP_ANY_CODE ? NULL : s->column,
                   .watched = p->watched};
   if (m.column) memset(m.column, 0xff, sizeof *m.column * rows_of(t));
+  set_least(p, &m);
   choose_limit(p, &m, (ahead && !all ? t->width / AHEAD_SHARE : t->width) << parted);
   find_behind(p, &m);
   take_found(p, &m);

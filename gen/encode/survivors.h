@@ -41,6 +41,7 @@ typedef struct qp_survivors_progress {
   unsigned told;    /* positions whose codes are written */
   uint32_t origin;  /* the group before position 0, once a position is told */
   unsigned reach;   /* by how much sums of those kept are above the least */
+  unsigned bound;   /* below which the next limit may be */
   uint64_t base;    /* what was taken off the sums so far */
   unsigned chosen;  /* position behind whose group ways part that do not count; 0: none, */
   unsigned until;   /* and the one where it was chosen */

@@ -12,8 +12,10 @@ enum { LANES = QP_CODE_ROWS_LANES };
 /* Taken into functions for an instruction set, where it uses that. */
 #ifdef __GNUC__
 #define FORCED_INLINE __attribute__((always_inline)) static inline
+#define APART         __attribute__((noinline))
 #else
 #define FORCED_INLINE static inline
+#define APART
 #endif
 
 static inline unsigned least_of(unsigned a, unsigned b) { return a < b ? a : b; }
@@ -23,9 +25,10 @@ static inline unsigned least_of(unsigned a, unsigned b) { return a < b ? a : b; 
 enum { BATCH = 32, CHUNK = QP_CODE_ROWS_CHUNK, TOGETHER = 4 };
 
 typedef struct batch {
-  unsigned count;                        /* of codes that are found, */
-  uint16_t at[BATCH * CHUNK + TOGETHER]; /* [count]: window of the batch * CHUNK + code of it */
-  uint16_t sum[BATCH][CHUNK];
+  _Alignas(64) uint16_t sum[BATCH][CHUNK];
+  unsigned lowest;                    /* sum of this batch and those before */
+  unsigned count;                     /* of codes that are found, */
+  uint32_t at[BATCH * CHUNK + LANES]; /* [count]: window of the batch * CHUNK + code of it */
 } batch;
 
 /* Codes of a window that may come. */
@@ -59,8 +62,8 @@ FORCED_INLINE void deal(const qp_trellis *t, qp_meeting *m, uint32_t first, uint
 
 /* Do so with the first windows that there is room for, with none if there was too little before.
    Returns whether there was for all. */
-FORCED_INLINE bool keep(const qp_trellis *t, qp_meeting *m, uint32_t first, uint32_t count,
-                        bool room, batch *b) {
+APART static bool keep(const qp_trellis *t, qp_meeting *m, uint32_t first, uint32_t count,
+                       bool room, batch *b) {
   if (!room) b->count = 0;
   while (b->count && m->used + b->count > m->room) {
     const unsigned window = b->at[b->count - 1] / CHUNK;
@@ -71,6 +74,32 @@ FORCED_INLINE bool keep(const qp_trellis *t, qp_meeting *m, uint32_t first, uint
   deal(t, m, first, count, b);
   return room;
 }
+
+/* The sums by the code that is watched to m->column. */
+static void watch(const qp_trellis *t, const qp_meeting *m, uint32_t first, uint32_t count,
+                  const batch *b) {
+  const unsigned windows = t->rows.windows, wanted = m->watched / t->rows.span;
+  for (uint32_t i = (wanted + windows - first % windows) % windows; i < count; i += windows)
+    m->column[(first + i) / windows] = b->sum[i][m->watched % t->rows.span];
+}
+
+/* The same where not all sums are made. */
+static void watch_all(const qp_trellis *t, const qp_meeting *m) {
+  for (uint32_t row = 0; row < t->groups / t->fan; row++)
+    for (uint32_t k = m->begin[row]; k < m->begin[row + 1]; k++) {
+      const uint32_t group = row << t->step | m->path[k] >> 16, before = m->path[k] & QP_NO_PATH;
+      const unsigned v = before + m->square[qp_code_rows_at(&t->rows, group, m->watched)];
+      if (v < m->column[row]) m->column[row] = (uint16_t)v;
+    }
+}
+
+/* Windows behind some paths that may have sums below the limit: where their squares are, and which
+   of the row << 16 | the sum before. */
+enum { SIFTED = 32, WINDOWS = QP_MEET_SIFTED };
+
+typedef struct sifted {
+  uint32_t place[SIFTED * WINDOWS + LANES], of[SIFTED * WINDOWS + LANES];
+} sifted;
 
 /* What the next position adds at least, from a code of a row on, of up to 16 codes. */
 static inline const uint16_t *behind_row(const qp_trellis *t, const qp_meeting *m, uint32_t row,
@@ -123,8 +152,12 @@ static void meet_plain(const qp_trellis *t, qp_meeting *m, uint32_t row, unsigne
     const unsigned sum = b->sum[0][lane];
     m->lowest = least_of(m->lowest, sum);
     if (may >> lane & 1 && judged(t, m, row, first + lane, sum) < m->limit)
-      b->at[b->count++] = (uint16_t)lane;
+      b->at[b->count++] = lane;
   }
+}
+
+static void less_plain(size_t n, const uint32_t *from, uint32_t by, uint32_t *to) {
+  for (size_t i = 0; i < n; i++) to[i] = from[i] - by;
 }
 
 static bool run_plain(const qp_trellis *t, qp_meeting *m) {
@@ -159,6 +192,37 @@ typedef struct form {
   bool clips;
 } form;
 
+/* What is read of a meeting, where no store can be thought to change it. */
+typedef struct reader {
+  const uint32_t *begin, *path, *offset;
+  const uint16_t *square, *near, *behind, *place, *least;
+  const uint8_t *turn;
+  const int16_t *table, *x;
+  unsigned dim, doublings, step, windows, blocks, apart, coarse, limit;
+} reader;
+
+static reader reader_of(const qp_trellis *t, const qp_meeting *m) {
+  return (reader){.begin = m->begin,
+                  .path = m->path,
+                  .offset = t->rows.offset,
+                  .square = m->square,
+                  .near = t->rows.near,
+                  .behind = m->behind,
+                  .place = t->ahead.offset,
+                  .least = m->least,
+                  .turn = t->rows.turn,
+                  .table = t->rows.table,
+                  .x = m->x,
+                  .dim = t->dim,
+                  .doublings = t->metric.doublings,
+                  .step = t->step,
+                  .windows = t->rows.windows,
+                  .blocks = t->ahead.blocks,
+                  .apart = t->rows.apart,
+                  .coarse = m->coarse,
+                  .limit = m->limit};
+}
+
 /* ---- AVX2 ---- */
 
 /* A bit for each of 16 sums that is below the limit's. */
@@ -173,16 +237,37 @@ QP_AVX2_INLINE unsigned below(__m256i sum, __m256i limit) {
 
 QP_AVX2_INLINE __m256i load(const void *from) { return _mm256_loadu_si256(from); }
 
-/* List codes of window i of a batch: by fours, somewhat more than there are, so that no branch has
+/* List the codes of a window that are found, whose first one is numbered 'first', from b->at[n] on;
+   returns how many are listed then.  By fours, somewhat more than there are, so that no branch has
    to foresee how many. */
-QP_AVX2_INLINE void list(batch *b, unsigned i, uint64_t found) {
-  const unsigned n = (unsigned)__builtin_popcountll(found);
-  uint16_t *at = b->at + b->count;
-  for (unsigned k = 0; k < n; k += TOGETHER) QP_UNROLL for (unsigned l = 0; l < TOGETHER; l++) {
-      at[k + l] = (uint16_t)(i * CHUNK + (unsigned)_tzcnt_u64(found));
+QP_AVX2_INLINE unsigned list_avx2(batch *b, unsigned n, unsigned first, uint64_t found,
+                                  unsigned span) {
+  const unsigned count = (unsigned)__builtin_popcountll(found);
+  uint32_t *at = b->at + n;
+  (void)span;
+  for (unsigned k = 0; k < count; k += TOGETHER) QP_UNROLL for (unsigned l = 0; l < TOGETHER; l++) {
+      at[k + l] = first + (unsigned)_tzcnt_u64(found);
       found &= found - 1;
+      __asm__ volatile("" ::: "memory"); /* gcc joins the four in a vector, which takes longer */
     }
-  b->count += n;
+  return n + count;
+}
+
+/* Which windows of 'count' paths of a row of groups, from 'first' on, may lead below the limit. */
+QP_AVX2_INLINE unsigned sift_avx2(const reader *r, size_t first, const uint32_t *path,
+                                  unsigned count, sifted *to) {
+  unsigned n = 0;
+  for (unsigned k = 0; k < count; k++) {
+    const uint16_t *at = r->near + (first + (path[k] >> 16)) * WINDOWS;
+    const unsigned before = path[k] & QP_NO_PATH;
+    for (unsigned w = 0; w < WINDOWS; w++) {
+      const uint32_t place = at[w];
+      to->place[n] = place;
+      to->of[n] = w << 16 | before;
+      n += before + r->least[place >> r->coarse] < r->limit;
+    }
+  }
+  return n;
 }
 
 typedef __m256i turn_avx2;
@@ -194,64 +279,51 @@ QP_AVX2_INLINE __m256i pick(__m256i before, __m256i behind, __m256i turn, short 
   return _mm256_blendv_epi8(behind, before, _mm256_cmpgt_epi16(turn, at));
 }
 
-#define NAME(function)   function##_avx2
-#define INLINE           QP_AVX2_INLINE
-#define MM(operation)    _mm256_##operation
-#define VECTOR           __m256i
-#define WIDTH            16u
+#define NAME(function) function##_avx2
+#define INLINE         QP_AVX2_INLINE
+#define TARGET         QP_AVX2
+#define MM(operation)  _mm256_##operation
+#define VECTOR         __m256i
+#define WIDTH          16u
+#define OF_LANES
 #define LOAD_ANY(from)   load(from)
 #define STORE_ANY(to, v) _mm256_storeu_si256((__m256i *)(void *)(to), v)
 #define JOIN(low, high)  load(low)
 #define BELOW(v, limit)  below(v, limit)
-#define TURN(turn)       _mm256_set1_epi16(turn)
+#define LOWEST(v)        qp_lowest_of(v)
+#define TURN(turn)       _mm256_set1_epi16((short)(turn))
 #define PICK(a, b, t, i) pick(a, b, t, (short)(i))
 #include "gen/encode/survivors_meet_wide.h"
 
-/* Call a function of shapes with this trellis's. */
-#define FOR_SHAPE(call)                                                                            \
-  do {                                                                                             \
-    const form any = {t->dim, t->metric.doublings, true}, two = {2, any.doublings, true};          \
-    const bool near = t->rows.near != NULL;                                                        \
-    if (t->rows.turn && t->rows.period == 32) return call((shape_avx2){4, false, true, 32, any});  \
-    if (t->rows.turn) return call((shape_avx2){4, false, true, 64, any});                          \
-    if (!m->square && t->dim == 2) return call((shape_avx2){1, true, false, 0, two});              \
-    if (!m->square) return call((shape_avx2){1, true, false, 0, any});                             \
-    switch (t->rows.span / LANES) {                                                                \
-    case 4:                                                                                        \
-      return near ? call((shape_avx2){4, false, true, 0, any})                                     \
-                  : call((shape_avx2){4, false, false, 0, any});                                   \
-    case 2:                                                                                        \
-      return near ? call((shape_avx2){2, false, true, 0, any})                                     \
-                  : call((shape_avx2){2, false, false, 0, any});                                   \
-    default: return call((shape_avx2){1, false, false, 0, any});                                   \
-    }                                                                                              \
-  } while (0)
-
-QP_AVX2_INLINE bool strips_avx2(const qp_trellis *t, qp_meeting *m, __m256i *lowest) {
-#define RUN(...) rows_avx2(t, __VA_ARGS__, m, lowest)
-  FOR_SHAPE(RUN);
-#undef RUN
+/* Of a trellis whose windows have 16 codes at least. */
+static kernel_avx2 kernel_of_avx2(const qp_code_rows *r, unsigned dim) {
+  const bool near = r->near != NULL;
+  if (r->turn)
+    return (kernel_avx2){r->period == 32 ? sum_joints32_avx2 : sum_joints64_avx2, pick_4_avx2};
+  if (r->table) return (kernel_avx2){dim == 2 ? sum_pairs_avx2 : sum_table_avx2, pick_1_avx2};
+  switch (r->span / LANES) {
+  case 4: return (kernel_avx2){near ? sum_near64_avx2 : sum_far64_avx2, pick_4_avx2};
+  case 2: return (kernel_avx2){near ? sum_near32_avx2 : sum_far32_avx2, pick_2_avx2};
+  default: return (kernel_avx2){near ? sum_near16_avx2 : sum_far16_avx2, pick_1_avx2};
+  }
 }
 
-QP_AVX2_INLINE __m256i one_avx2(const qp_trellis *t, const qp_meeting *m, uint32_t row,
-                                uint16_t *sum) {
-#define ROW(...) one_row_avx2(t, __VA_ARGS__, m, row, sum)
-  FOR_SHAPE(ROW);
-#undef ROW
+QP_AVX2 static void less_avx2(size_t n, const uint32_t *from, uint32_t by, uint32_t *to) {
+  const __m256i less = _mm256_set1_epi32((int)by);
+  size_t i = 0;
+  for (; i + LANES / 2 <= n; i += LANES / 2)
+    _mm256_storeu_si256((__m256i *)(void *)(to + i), _mm256_sub_epi32(load(from + i), less));
+  less_plain(n - i, from + i, by, to + i);
 }
 
-QP_AVX2 static bool run_avx2(const qp_trellis *t, qp_meeting *m) {
+static bool run_avx2(const qp_trellis *t, qp_meeting *m) {
   if (t->rows.span < LANES || !m->limit) return run_plain(t, m);
-  __m256i lowest;
-  const bool room = strips_avx2(t, m, &lowest);
-  m->lowest = qp_lowest_of(lowest);
-  return room;
+  return run_all_avx2(t, kernel_of_avx2(&t->rows, t->dim), m);
 }
 
-QP_AVX2 static unsigned row_avx2(const qp_trellis *t, const qp_meeting *m, uint32_t row,
-                                 uint16_t *sum) {
+static unsigned row_avx2(const qp_trellis *t, const qp_meeting *m, uint32_t row, uint16_t *sum) {
   if (t->rows.span < LANES) return row_plain(t, m, row, sum);
-  return qp_lowest_of(one_avx2(t, m, row, sum));
+  return row_of_avx2(t, kernel_of_avx2(&t->rows, t->dim), m, row, sum);
 }
 
 /* ---- AVX-512: windows of 32 codes at least ---- */
@@ -265,10 +337,52 @@ QP_AVX512_INLINE unsigned lowest_avx512(__m512i v) {
   return qp_lowest_of(_mm256_min_epu16(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1)));
 }
 
+/* The same, sixteen codes at a time. */
+QP_AVX512_INLINE unsigned list_avx512(batch *b, unsigned n, unsigned first, uint64_t found,
+                                      unsigned span) {
+  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  QP_UNROLL for (unsigned k = 0; k < span; k += LANES) {
+    const __mmask16 these = (__mmask16)(found >> k);
+    const __m512i at = _mm512_add_epi32(lane, _mm512_set1_epi32((int)(first + k)));
+    _mm512_storeu_si512(b->at + n, _mm512_maskz_compress_epi32(these, at));
+    n += (unsigned)__builtin_popcount(these);
+  }
+  return n;
+}
+
+QP_AVX512_INLINE __m128i load_eight(const uint16_t *from) {
+  return _mm_loadu_si128((const __m128i *)(const void *)from);
+}
+
+/* The same, the windows of two paths at a time. */
+QP_AVX512_INLINE unsigned sift_avx512(const reader *r, size_t first, const uint32_t *path,
+                                      unsigned count, sifted *to) {
+  const __m512i window = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7);
+  const __m512i low = _mm512_set1_epi32(0xffff), limit = _mm512_set1_epi32((int)r->limit);
+  unsigned n = 0;
+  for (unsigned k = 0; k < count; k += 2) {
+    const uint32_t one = path[k], two = path[least_of(k + 1, count - 1)];
+    const uint16_t *at = r->near + (first + (one >> 16)) * WINDOWS;
+    const uint16_t *next = r->near + (first + (two >> 16)) * WINDOWS;
+    const __m512i before = _mm512_and_si512(
+        low, _mm512_inserti64x4(_mm512_set1_epi32((int)one), _mm256_set1_epi32((int)two), 1));
+    const __m512i place = _mm512_cvtepu16_epi32(_mm256_set_m128i(load_eight(next), load_eight(at)));
+    const __m512i from = _mm512_srl_epi32(place, _mm_cvtsi32_si128((int)r->coarse));
+    const __m512i least = _mm512_and_si512(low, _mm512_i32gather_epi32(from, r->least, 2));
+    const __mmask16 live = _mm512_cmplt_epu32_mask(_mm512_add_epi32(least, before), limit);
+    const __m512i of = _mm512_or_si512(before, _mm512_slli_epi32(window, 16));
+    _mm512_storeu_si512(to->place + n, _mm512_maskz_compress_epi32(live, place));
+    _mm512_storeu_si512(to->of + n, _mm512_maskz_compress_epi32(live, of));
+    n += (unsigned)__builtin_popcount(live);
+  }
+  return n;
+}
+
 typedef uint64_t turn_avx512;
 
 #define NAME(function)   function##_avx512
 #define INLINE           QP_AVX512_INLINE
+#define TARGET           QP_AVX512
 #define MM(operation)    _mm512_##operation
 #define VECTOR           __m512i
 #define WIDTH            32u
@@ -276,63 +390,40 @@ typedef uint64_t turn_avx512;
 #define STORE_ANY(to, v) _mm512_storeu_si512(to, v)
 #define JOIN(low, high)  join(low, high)
 #define BELOW(v, limit)  _mm512_cmplt_epu16_mask(v, limit)
+#define LOWEST(v)        lowest_avx512(v)
 #define TURN(turn)       _bzhi_u64(~UINT64_C(0), turn)
 #define PICK(a, b, t, i) _mm512_mask_mov_epi16(b, (__mmask32)((t) >> (i)), a)
 #include "gen/encode/survivors_meet_wide.h"
 
-/* Call a function of shapes with this trellis's. */
-#define FOR_WIDE_SHAPE(call)                                                                       \
-  do {                                                                                             \
-    const form none = {.dim = 0};                                                                  \
-    const bool near = t->rows.near != NULL;                                                        \
-    if (t->rows.turn && t->rows.period == 32)                                                      \
-      return call((shape_avx512){2, false, true, 32, none});                                       \
-    if (t->rows.turn) return call((shape_avx512){2, false, true, 64, none});                       \
-    if (t->rows.span == 2 * WIDTH_AVX512)                                                          \
-      return near ? call((shape_avx512){2, false, true, 0, none})                                  \
-                  : call((shape_avx512){2, false, false, 0, none});                                \
-    return near ? call((shape_avx512){1, false, true, 0, none})                                    \
-                : call((shape_avx512){1, false, false, 0, none});                                  \
-  } while (0)
-
 enum { WIDTH_AVX512 = 32 };
 
-static bool is_wide(const qp_trellis *t, const qp_meeting *m) {
-  return m->square && t->rows.span >= WIDTH_AVX512;
+static kernel_avx512 kernel_of_avx512(const qp_code_rows *r) {
+  const bool near = r->near != NULL;
+  if (r->turn)
+    return (kernel_avx512){r->period == 32 ? sum_joints32_avx512 : sum_joints64_avx512,
+                           pick_2_avx512};
+  if (r->span == 2 * WIDTH_AVX512)
+    return (kernel_avx512){near ? sum_near64_avx512 : sum_far64_avx512, pick_2_avx512};
+  return (kernel_avx512){near ? sum_near32_avx512 : sum_far32_avx512, pick_1_avx512};
 }
 
-QP_AVX512_INLINE bool strips_avx512(const qp_trellis *t, qp_meeting *m, __m512i *lowest) {
-#define RUN(...) rows_avx512(t, __VA_ARGS__, m, lowest)
-  FOR_WIDE_SHAPE(RUN);
-#undef RUN
+static bool is_wide(const qp_trellis *t) { return t->rows.pool && t->rows.span >= WIDTH_AVX512; }
+
+static bool run_avx512(const qp_trellis *t, qp_meeting *m) {
+  if (!is_wide(t) || !m->limit) return run_avx2(t, m);
+  return run_all_avx512(t, kernel_of_avx512(&t->rows), m);
 }
 
-QP_AVX512_INLINE __m512i one_avx512(const qp_trellis *t, const qp_meeting *m, uint32_t row,
-                                    uint16_t *sum) {
-#define ROW(...) one_row_avx512(t, __VA_ARGS__, m, row, sum)
-  FOR_WIDE_SHAPE(ROW);
-#undef ROW
-}
-
-QP_AVX512 static bool run_avx512(const qp_trellis *t, qp_meeting *m) {
-  if (!is_wide(t, m) || !m->limit) return run_avx2(t, m);
-  __m512i lowest;
-  const bool room = strips_avx512(t, m, &lowest);
-  m->lowest = lowest_avx512(lowest);
-  return room;
-}
-
-QP_AVX512 static unsigned row_avx512(const qp_trellis *t, const qp_meeting *m, uint32_t row,
-                                     uint16_t *sum) {
-  if (!is_wide(t, m)) return row_avx2(t, m, row, sum);
-  return lowest_avx512(one_avx512(t, m, row, sum));
+static unsigned row_avx512(const qp_trellis *t, const qp_meeting *m, uint32_t row, uint16_t *sum) {
+  if (!is_wide(t)) return row_avx2(t, m, row, sum);
+  return row_of_avx512(t, kernel_of_avx512(&t->rows), m, row, sum);
 }
 #endif
 
 qp_meet qp_meet_choose(void) {
 #ifdef QP_X86
-  if (qp_simd() == QP_SIMD_AVX512) return (qp_meet){run_avx512, row_avx512};
-  if (qp_simd() == QP_SIMD_AVX2) return (qp_meet){run_avx2, row_avx2};
+  if (qp_simd() == QP_SIMD_AVX512) return (qp_meet){run_avx512, row_avx512, less_avx2};
+  if (qp_simd() == QP_SIMD_AVX2) return (qp_meet){run_avx2, row_avx2, less_avx2};
 #endif
-  return (qp_meet){run_plain, row_plain};
+  return (qp_meet){run_plain, row_plain, less_plain};
 }

@@ -8,9 +8,10 @@
 #include <string.h>
 
 #include "gen/encode/sample.h"
+#include "gen/encode/survivors_meet.h"
 #include "gen/encode/trellis.h"
 
-enum { MOST_WINDOW = 16, MOST_STEPS = 1100 };
+enum { MOST_WINDOW = 18, MOST_STEPS = 1100 };
 
 static qp_error err;
 static qp_trellis t;
@@ -156,9 +157,8 @@ Test(survivors, of_paths_that_never_meet_those_of_the_best_stay_when_the_ring_is
   }
 }
 
-Test(survivors, the_cheapest_by_given_codes_is_the_same_where_the_first_one_was_watched) {
+static void expect_same_where_watched(void) {
   enum { STEPS = 60, GIVEN = 3 };
-  make(14, 5, 128);
   const qp_survivors_run run = {.target = target,
                                 .circle = STEPS,
                                 .steps = STEPS,
@@ -168,10 +168,11 @@ Test(survivors, the_cheapest_by_given_codes_is_the_same_where_the_first_one_was_
   qp_survivors_progress p = {.t = &t, .s = s, .run = &run};
   qp_survivors_begin(&p);
   while (p.at + GIVEN < STEPS) {
-    const uint32_t code[GIVEN] = {p.at % 32, p.at * 7 % 32, p.at * 11 % 32};
-    uint64_t least = UINT64_MAX, seen = UINT64_MAX, none;
+    const uint32_t code[GIVEN] = {p.at % t.fan, p.at * 7 % t.fan, p.at * 11 % t.fan};
+    uint64_t least = UINT64_MAX, seen, none;
     uint32_t group, same, other;
     cr_assert(qp_survivors_cheapest(&p, p.at, code, GIVEN, &least, &group));
+    seen = least + 1;
     p.watched = code[0];
     qp_survivors_advance(&p);
     cr_assert(qp_survivors_cheapest(&p, p.at - 1, code, GIVEN, &seen, &same));
@@ -179,6 +180,18 @@ Test(survivors, the_cheapest_by_given_codes_is_the_same_where_the_first_one_was_
     none = least;
     cr_expect_not(qp_survivors_cheapest(&p, p.at - 1, code, GIVEN, &none, &other));
   }
+}
+
+Test(survivors, the_cheapest_by_given_codes_is_the_same_where_the_first_one_was_watched) {
+  make(14, 5, 128);
+  expect_same_where_watched();
+}
+
+Test(survivors, it_is_so_where_not_all_sums_are_made) {
+  for (uint32_t v = 64; v < 1 << 18; v++) values[v] = values[(v * 0x9e37u >> 12) & 63];
+  make(18, 9, 128);
+  cr_assert(t.rows.near && t.rows.windows == QP_MEET_SIFTED && !t.ahead.size);
+  expect_same_where_watched();
 }
 
 Test(survivors, paths_that_part_from_the_chosen_one_before_its_end_do_not_count) {
