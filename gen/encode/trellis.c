@@ -46,10 +46,10 @@ static bool new_flight(const qp_trellis *t, qp_flight *f) {
 static bool new_push(const qp_trellis *t, qp_search *s) {
   const size_t rows = t->groups / t->fan;
   bool ok = true;
-  if (!t->rows.windows) return true;
   s->push = qp_trellis_push_choose();
+  if (!t->rows.windows) return true;
   s->square = new_sums(t->rows.size + 1);
-  s->out = new_sums((rows + 1) * qp_push_stride(t));
+  s->out = new_sums(rows * qp_push_stride(t) + QP_PUSH_SLACK);
   s->row = malloc(sizeof *s->row * rows);
   for (unsigned k = 0; ok && k < qp_trellis_sequences(t); k++)
     ok = (s->flight[k].live = malloc(sizeof(uint64_t) * ((rows + 63) / 64))) != NULL;
@@ -121,12 +121,9 @@ static void begin(const qp_trellis *t, const qp_search *s, qp_flight *f) {
   f->limit = FIRST_LIMIT;
 }
 
-static uint32_t best_group(const qp_trellis *t, const qp_flight *f, unsigned at) {
-  const uint16_t *sums = qp_flight_before(t, f, at);
-  uint32_t best = 0;
-  for (uint32_t g = 1; g < t->groups; g++)
-    if (sums[g] < sums[best]) best = g;
-  return best;
+static uint32_t best_group(const qp_trellis *t, const qp_search *s, const qp_flight *f,
+                           unsigned at) {
+  return s->push.best(t->groups, qp_flight_before(t, f, at));
 }
 
 /* The choice of group g at a position that is so near to the run's begin that not all groups can
@@ -233,7 +230,7 @@ static void trace_kin(const qp_trellis *t, qp_search *s, const qp_flight *f, uns
    ended.  Returns that group. */
 static uint32_t keep_best(const qp_trellis *t, const qp_search *s, qp_flight *f, unsigned end) {
   uint16_t *sums = qp_flight_before(t, f, end);
-  const uint32_t best = s->kin[best_group(t, f, end)];
+  const uint32_t best = s->kin[best_group(t, s, f, end)];
   for (uint32_t g = 0; g < t->groups; g++)
     if (s->kin[g] != best) sums[g] = QP_NO_PATH;
   for (uint32_t g = t->groups; g < qp_flight_width(t); g++) sums[g] = sums[g % t->groups];
@@ -445,7 +442,7 @@ void qp_trellis_seams(const qp_trellis *t, qp_search *s, unsigned count, unsigne
   const qp_fleet all = fleet_of(t, s, count, 2 * around, &r);
   advance(t, s, &all, 0, 2 * around, TELL_NOTHING, 0);
   for (unsigned k = 0; k < count; k++) {
-    const uint32_t best = best_group(t, all.flight[k], 2 * around);
+    const uint32_t best = best_group(t, s, all.flight[k], 2 * around);
     start[k] = walk(t, s, all.flight[k], best, around, 2 * around, false);
   }
 }
@@ -484,7 +481,7 @@ void qp_trellis_search(const qp_trellis *t, qp_search *s, qp_ends ends, unsigned
   const qp_fleet all = fleet_of(t, s, count, steps, &r);
   advance(t, s, &all, 0, steps, open ? TELL_SOON : TELL_COMMON, open ? 0 : mark_steps(t, steps));
   for (unsigned k = 0; k < count; k++)
-    last[k] = open ? best_group(t, all.flight[k], steps) : all.flight[k]->end;
+    last[k] = open ? best_group(t, s, all.flight[k], steps) : all.flight[k]->end;
   tell_rest(t, s, all, steps, last);
   for (unsigned k = 0; ends == QP_ENDS_FREE && k < count; k++) start[k] = last[k];
   for (unsigned k = 0; ends == QP_ENDS_FROM && k < count; k++)

@@ -44,7 +44,7 @@ struct qp_search {
   qp_trellis_step step;
   qp_trellis_push push;
   uint16_t *square;        /* [rows.size] */
-  uint16_t *out;           /* [groups / fan + 1][qp_push_stride] */
+  uint16_t *out;           /* [groups / fan][qp_push_stride], and QP_PUSH_SLACK more */
   uint32_t *row;           /* [groups / fan]: rows that paths lead to */
   qp_survivors *survivors; /* of a long window, in place of all that */
 };

@@ -9,12 +9,6 @@ enum {
   FEW_SHARE = 16 /* at most one of so many groups is kept where rows are looked for one by one */
 };
 
-static unsigned lowest_of(size_t n, const uint16_t *sums) {
-  uint16_t lowest = QP_NO_PATH;
-  for (size_t g = 0; g < n; g++) lowest = sums[g] < lowest ? sums[g] : lowest;
-  return lowest;
-}
-
 /*
 ** A limit below which 'width' of n sums are, of 'lowest' and more, up to twice as many: the last
 ** position's, or nearby.  Whole numbers alone, so that it is the same everywhere.
@@ -61,6 +55,15 @@ static void level(const qp_trellis *t, const struct qp_search *s, qp_flight *f, 
   if (width && ends) keep_what_ends(t, f, left, sums);
 }
 
+/* All rows; of sums that are even half of them, or of one alone half of its codes: the numbers of
+   'out' are the same from both of its ends. */
+static qp_rows_wanted all_or_half(const qp_trellis *t, bool even) {
+  const unsigned rows = t->groups / t->fan;
+  if (even && rows > 1) return (qp_rows_wanted){NULL, rows / 2, t->fan};
+  if (even && t->fan >= 2 * QP_CODE_ROWS_CHUNK) return (qp_rows_wanted){NULL, rows, t->fan / 2};
+  return (qp_rows_wanted){NULL, rows, t->fan};
+}
+
 static void push_all(const qp_trellis *t, const struct qp_search *s, const qp_fleet *all,
                      qp_flight *f, unsigned at) {
   int16_t x[QP_TRELLIS_DIM];
@@ -69,11 +72,12 @@ static void push_all(const qp_trellis *t, const struct qp_search *s, const qp_fl
   qp_flight_target(t, f, at, x);
   if (at == 0 && f->start < t->groups) {
     qp_flight_leave_start(t, f, x, sums);
-    lowest = lowest_of(t->groups, sums);
+    lowest = sums[s->push.best(t->groups, sums)];
   } else {
     if (t->rows.pool) s->push.squares(t, x, s->square);
-    lowest = s->push.run(t, x, s->square, qp_flight_before(t, f, at),
-                         (qp_rows_wanted){NULL, t->groups / t->fan}, s->out);
+    const qp_rows_wanted wanted = all_or_half(t, f->even);
+    lowest = s->push.run(t, x, s->square, qp_flight_before(t, f, at), wanted, s->out);
+    if (wanted.count * wanted.codes < t->groups) s->push.mirror(t->groups, s->out);
     s->push.turn(t, s->out, sums);
     for (uint32_t g = t->groups; g < qp_flight_width(t); g++) sums[g] = sums[g % t->groups];
   }
@@ -88,12 +92,19 @@ static bool has_few(const qp_trellis *t, const qp_fleet *all, const qp_flight *f
   return few && f->end >= t->groups && qp_flight_width(t) == t->groups;
 }
 
-/* Find the rows that lead to a path, of sums by group. */
+/* Does a path lead to one of the groups of a row? */
+static bool is_live(unsigned fan, const uint16_t *sums) {
+  uint16_t least = QP_NO_PATH;
+  for (unsigned i = 0; i < fan; i++) least &= sums[i];
+  return least < QP_NO_PATH;
+}
+
+/* Find the rows that lead to a path, of sums by group; of those that are even in the lower half. */
 static void find_live(const qp_trellis *t, qp_flight *f, const uint16_t *sums) {
   const unsigned rows = t->groups / t->fan;
   memset(f->live, 0, sizeof *f->live * ((rows + 63) / 64));
-  for (uint32_t g = 0; g < t->groups; g++)
-    if (sums[g] < QP_NO_PATH) f->live[g / t->fan / 64] |= UINT64_C(1) << g / t->fan % 64;
+  for (uint32_t b = 0; b < (f->even ? rows / 2 : rows); b++)
+    if (is_live(t->fan, sums + (size_t)b * t->fan)) f->live[b / 64] |= UINT64_C(1) << b % 64;
 }
 
 static unsigned list_rows(const qp_trellis *t, const qp_flight *f, uint32_t *row) {
@@ -112,17 +123,19 @@ static void push_few(const qp_trellis *t, const struct qp_search *s, const qp_fl
   qp_flight_target(t, f, at, x);
   const bool squares = t->rows.pool && t->rows.size <= 2 * all->width * t->fan;
   if (squares) s->push.squares(t, x, s->square);
-  const unsigned lowest = s->push.run(t, x, squares ? s->square : NULL, qp_flight_before(t, f, at),
-                                      (qp_rows_wanted){s->row, rows}, s->out);
-  memset(s->out + (size_t)rows * stride, 0xff, sizeof *s->out * stride); /* whole vectors */
+  const qp_rows_wanted wanted = {s->row, rows, t->fan};
+  const unsigned lowest =
+      s->push.run(t, x, squares ? s->square : NULL, qp_flight_before(t, f, at), wanted, s->out);
+  memset(s->out + (size_t)rows * stride, 0xff, sizeof *s->out * QP_PUSH_SLACK);
   const size_t n = ((size_t)rows * stride + 31) / 32 * 32;
-  const unsigned limit = find_limit(s, f, all->width, n, s->out, lowest);
+  const unsigned width = f->even ? all->width / 2 : all->width; /* of the rows that are there */
+  const unsigned limit = find_limit(s, f, width, n, s->out, lowest);
   memset(sums, lowest == QP_NO_PATH ? 0 : 0xff, sizeof *sums * t->groups);
   memset(f->live, 0, sizeof *f->live * ((t->groups / t->fan + 63) / 64));
   if (lowest == QP_NO_PATH)
     find_live(t, f, sums);
   else
-    s->push.place(t, s->row, rows, s->out, lowest, limit, sums, f->live);
+    s->push.place(t, wanted, f->even, s->out, lowest, limit, sums, f->live);
 }
 
 void qp_forward(const qp_trellis *t, const struct qp_search *s, const qp_fleet *all, qp_flight *f,
@@ -138,6 +151,7 @@ void qp_forward(const qp_trellis *t, const struct qp_search *s, const qp_fleet *
 void qp_forward_prune(const qp_trellis *t, const struct qp_search *s, const qp_fleet *all,
                       qp_flight *f, unsigned at) {
   uint16_t *sums = qp_flight_before(t, f, at + 1);
-  level(t, s, f, all->width, all->end - at - 1, lowest_of(t->groups, sums), sums);
+  const unsigned lowest = sums[s->push.best(t->groups, sums)];
+  level(t, s, f, all->width, all->end - at - 1, lowest, sums);
   if (has_few(t, all, f)) find_live(t, f, sums);
 }

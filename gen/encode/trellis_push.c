@@ -41,17 +41,18 @@ static unsigned square_behind(const qp_trellis *t, uint32_t p, unsigned code, co
 }
 
 /* Row b of 'out', and the least of it and 'lowest'. */
-static unsigned row_plain(const qp_trellis *t, uint32_t b, const int16_t *x, const uint16_t *square,
-                          const uint16_t *before, uint16_t *row, unsigned lowest) {
+static unsigned row_plain(const qp_trellis *t, uint32_t b, unsigned codes, const int16_t *x,
+                          const uint16_t *square, const uint16_t *before, uint16_t *row,
+                          unsigned lowest) {
   memset(row, 0xff, sizeof *row * qp_push_stride(t));
   for (unsigned j = 0; j < t->fan; j++) {
     const uint32_t p = b * t->fan + j;
-    for (unsigned code = 0; before[p] < QP_NO_PATH && code < t->fan; code++) {
+    for (unsigned code = 0; before[p] < QP_NO_PATH && code < codes; code++) {
       const unsigned v = before[p] + square_behind(t, p, code, x, square);
       if (v < row[code]) row[code] = (uint16_t)v;
     }
   }
-  for (unsigned code = 0; code < t->fan; code++) lowest = least_of(lowest, row[code]);
+  for (unsigned code = 0; code < codes; code++) lowest = least_of(lowest, row[code]);
   return lowest;
 }
 
@@ -59,7 +60,7 @@ static unsigned run_plain(const qp_trellis *t, const int16_t *x, const uint16_t 
                           const uint16_t *before, qp_rows_wanted wanted, uint16_t *out) {
   unsigned lowest = QP_NO_PATH;
   for (uint32_t i = 0; i < wanted.count; i++)
-    lowest = row_plain(t, wanted.row ? wanted.row[i] : i, x, square, before,
+    lowest = row_plain(t, wanted.row ? wanted.row[i] : i, wanted.codes, x, square, before,
                        out + (size_t)i * qp_push_stride(t), lowest);
   return lowest;
 }
@@ -89,22 +90,55 @@ static void level_plain(unsigned n, unsigned lowest, unsigned limit, uint16_t *s
     sums[i] = (uint16_t)(sums[i] < limit ? sums[i] - lowest : QP_NO_PATH);
 }
 
-/* One sum to the group of code 'code' behind row b. */
-static inline void place_one(const qp_trellis *t, uint32_t b, unsigned code, unsigned sum,
-                             uint16_t *sums, uint64_t *live) {
-  const uint32_t g = code * (t->groups / t->fan) + b, next = g >> t->step;
-  sums[g] = (uint16_t)sum;
-  live[next / 64] |= UINT64_C(1) << next % 64;
+/* Where sums of few groups go. */
+typedef struct place {
+  uint32_t rows, last; /* of all; the last group */
+  unsigned step;
+  bool even;
+  uint16_t *sums;
+  uint64_t *live;
+} place;
+
+static place place_of(const qp_trellis *t, bool even, uint16_t *sums, uint64_t *live) {
+  return (place){.rows = t->groups / t->fan,
+                 .last = t->groups - 1,
+                 .step = t->step,
+                 .even = even,
+                 .sums = sums,
+                 .live = live};
 }
 
-static void place_plain(const qp_trellis *t, const uint32_t *row, unsigned count,
-                        const uint16_t *out, unsigned lowest, unsigned limit, uint16_t *sums,
-                        uint64_t *live) {
-  for (unsigned i = 0; i < count; i++)
+/* One sum to the group of code 'code' behind row b. */
+static inline void place_one(const place *p, uint32_t b, unsigned code, unsigned sum) {
+  const uint32_t g = code * p->rows + b, half = p->rows / 2;
+  uint32_t next = g >> p->step;
+  p->sums[g] = (uint16_t)sum;
+  if (p->even) {
+    p->sums[p->last - g] = (uint16_t)sum;
+    next = next < half ? next : p->rows - 1 - next;
+  }
+  p->live[next / 64] |= UINT64_C(1) << next % 64;
+}
+
+static void place_plain(const qp_trellis *t, qp_rows_wanted rows, bool even, const uint16_t *out,
+                        unsigned lowest, unsigned limit, uint16_t *sums, uint64_t *live) {
+  const place p = place_of(t, even, sums, live);
+  for (unsigned i = 0; i < rows.count; i++)
     for (unsigned code = 0; code < t->fan; code++) {
       const unsigned v = out[(size_t)i * qp_push_stride(t) + code];
-      if (v < limit) place_one(t, row[i], code, v - lowest, sums, live);
+      if (v < limit) place_one(&p, rows.row[i], code, v - lowest);
     }
+}
+
+static void mirror_plain(unsigned n, uint16_t *v) {
+  for (unsigned i = 0; i < n / 2; i++) v[n - 1 - i] = v[i];
+}
+
+static uint32_t best_plain(unsigned n, const uint16_t *sums) {
+  uint32_t best = 0;
+  for (uint32_t g = 1; g < n; g++)
+    if (sums[g] < sums[best]) best = g;
+  return best;
 }
 
 #ifdef QP_X86
@@ -204,7 +238,7 @@ QP_AVX2_INLINE __m256i values_form(const qp_trellis *t, form f, const int16_t *t
   __m256i x[QP_TRELLIS_DIM] = {{0}}, lowest = _mm256_set1_epi16(-1);
   QP_UNROLL for (unsigned i = 0; i < f.dim; i++) x[i] = _mm256_set1_epi16(target[i]);
   for (unsigned i = 0; i < wanted.count; i++)
-    for (unsigned code = 0; code < t->fan; code += 16) {
+    for (unsigned code = 0; code < wanted.codes; code += 16) {
       const __m256i least = codes_avx2(t, f, x, wanted.row ? wanted.row[i] : i, code, before);
       _mm256_store_si256((__m256i *)(void *)(out + (size_t)i * stride + code), least);
       lowest = _mm256_min_epu16(lowest, least);
@@ -228,20 +262,48 @@ QP_AVX2 static unsigned run_avx2(const qp_trellis *t, const int16_t *x, const ui
   return qp_lowest_of(strips_avx2(t, square, before, wanted, out));
 }
 
-QP_AVX2 static void place_avx2(const qp_trellis *t, const uint32_t *row, unsigned count,
+/* Which of 32 numbers are at most 'most'. */
+QP_AVX2_INLINE uint64_t at_most_avx2(const uint16_t *v, __m256i most) {
+  const __m256i zero = _mm256_setzero_si256();
+  const __m256i a = _mm256_cmpeq_epi16(_mm256_subs_epu16(load(v), most), zero);
+  const __m256i b = _mm256_cmpeq_epi16(_mm256_subs_epu16(load(v + 16), most), zero);
+  const __m256i both = _mm256_permute4x64_epi64(_mm256_packs_epi16(a, b), 0xd8);
+  return (uint32_t)_mm256_movemask_epi8(both);
+}
+
+/* 64 at a time, so that few branches are hard to foretell. */
+QP_AVX2 static void place_avx2(const qp_trellis *t, qp_rows_wanted rows, bool even,
                                const uint16_t *out, unsigned lowest, unsigned limit, uint16_t *sums,
                                uint64_t *live) {
-  const unsigned stride = qp_push_stride(t);
-  const __m256i most = _mm256_set1_epi16((short)(limit - 1)), zero = _mm256_setzero_si256();
+  const unsigned stride = qp_push_stride(t), bits = (unsigned)__builtin_ctz(stride);
+  const place p = place_of(t, even, sums, live);
+  const __m256i most = _mm256_set1_epi16((short)(limit - 1));
   if (!limit) return;
-  for (size_t at = 0; at < (size_t)count * stride; at += 16) {
-    const __m256i below = _mm256_cmpeq_epi16(_mm256_subs_epu16(load(out + at), most), zero);
-    const uint32_t b = row[at / stride];
-    for (unsigned bits = (unsigned)_mm256_movemask_epi8(below) & 0x55555555; bits;
-         bits &= bits - 1) {
-      const unsigned lane = (unsigned)__builtin_ctz(bits) / 2;
-      place_one(t, b, (unsigned)(at % stride) + lane, out[at + lane] - lowest, sums, live);
+  for (size_t at = 0; at < (size_t)rows.count * stride; at += 64) {
+    uint64_t below = at_most_avx2(out + at, most) | at_most_avx2(out + at + 32, most) << 32;
+    for (; below; below &= below - 1) {
+      const size_t i = at + (unsigned)__builtin_ctzll(below);
+      place_one(&p, rows.row[i >> bits], (unsigned)i & (stride - 1), out[i] - lowest);
     }
+  }
+}
+
+QP_AVX2 static void mirror_avx2(unsigned n, uint16_t *v) {
+  for (unsigned i = 0; i < n / 2; i += 16)
+    _mm256_storeu_si256((__m256i *)(void *)(v + n - 16 - i), qp_reverse(load(v + i)));
+}
+
+QP_AVX2 static uint32_t best_avx2(unsigned n, const uint16_t *sums) {
+  __m256i a = _mm256_set1_epi16(-1), b = a;
+  if (n % 32) return best_plain(n, sums);
+  for (unsigned g = 0; g < n; g += 32) {
+    a = _mm256_min_epu16(a, load(sums + g));
+    b = _mm256_min_epu16(b, load(sums + g + 16));
+  }
+  const __m256i least = _mm256_set1_epi16((short)qp_lowest_of(_mm256_min_epu16(a, b)));
+  for (unsigned g = 0;; g += 32) {
+    const uint64_t found = at_most_avx2(sums + g, least);
+    if (found) return g + (unsigned)__builtin_ctzll(found);
   }
 }
 
@@ -353,13 +415,14 @@ qp_trellis_push qp_trellis_push_choose(void) {
 #ifdef QP_X86
   switch (qp_simd()) {
   case QP_SIMD_AVX512:
-    return (qp_trellis_push){squares_avx512, run_avx512,   turn_avx512,
-                             count_avx512,   level_avx512, place_avx2};
+    return (qp_trellis_push){squares_avx512, run_avx512, turn_avx512, count_avx512,
+                             level_avx512,   place_avx2, mirror_avx2, best_avx2};
   case QP_SIMD_AVX2:
-    return (qp_trellis_push){squares_avx2, run_avx2, turn_avx2, count_avx2, level_avx2, place_avx2};
+    return (qp_trellis_push){squares_avx2, run_avx2,   turn_avx2,   count_avx2,
+                             level_avx2,   place_avx2, mirror_avx2, best_avx2};
   default: break;
   }
 #endif
-  return (qp_trellis_push){squares_plain, run_plain,   turn_plain,
-                           count_plain,   level_plain, place_plain};
+  return (qp_trellis_push){squares_plain, run_plain,   turn_plain,   count_plain,
+                           level_plain,   place_plain, mirror_plain, best_plain};
 }

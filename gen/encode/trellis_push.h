@@ -8,10 +8,11 @@
 
 #include "gen/encode/trellis_table.h"
 
-/* Which rows b: those listed, or where 'row' is NULL the first 'count'. */
+/* Which rows b: those listed, or where 'row' is NULL the first 'count'; the first 'codes' of each,
+   all or a multiple of QP_CODE_ROWS_CHUNK. */
 typedef struct qp_rows_wanted {
   const uint32_t *row;
-  unsigned count;
+  unsigned count, codes;
 } qp_rows_wanted;
 
 /*
@@ -32,11 +33,19 @@ typedef struct qp_trellis_push {
   unsigned (*count)(unsigned n, const uint16_t *sums, unsigned limit);
   /* Sums less 'lowest'; those that were no less than 'limit' become QP_NO_PATH. */
   void (*level)(unsigned n, unsigned lowest, unsigned limit, uint16_t *sums);
-  /* The sums of 'count' rows that are below a limit, less 'lowest', go to sums [groups], which are
-     QP_NO_PATH; bit b of 'live' is set for each row b that they are before. */
-  void (*place)(const qp_trellis *t, const uint32_t *row, unsigned count, const uint16_t *out,
+  /* The sums of the rows that are below a limit, less 'lowest', go to sums [groups], which are
+     QP_NO_PATH; bit b of 'live' is set for each row b that they are before.  With 'even' they also
+     go to the groups that mirror theirs, and rows of the lower half stand for both.  Behind 'out'
+     there are QP_PUSH_SLACK numbers of QP_NO_PATH. */
+  void (*place)(const qp_trellis *t, qp_rows_wanted rows, bool even, const uint16_t *out,
                 unsigned lowest, unsigned limit, uint16_t *sums, uint64_t *live);
+  /* Set v[n - 1 - i] to v[i] for i below n / 2; n is a multiple of 32. */
+  void (*mirror)(unsigned n, uint16_t *v);
+  /* The first of the least of n sums, n a multiple of 32 or any number below it. */
+  uint32_t (*best)(unsigned n, const uint16_t *sums);
 } qp_trellis_push;
+
+enum { QP_PUSH_SLACK = 64 };
 
 /* The distance from row to row of 'out': there are as many numbers as codes, filled up to whole
    vectors. */

@@ -88,7 +88,7 @@ INLINE VECTOR NAME(rows)(const qp_trellis *t, NAME(shape) s, const int16_t *targ
   VECTOR x[QP_TRELLIS_DIM] = {{0}}, lowest = MM(set1_epi16)(-1);
   for (unsigned i = 0; s.table && i < s.f.dim; i++) x[i] = MM(set1_epi16)(target[i]);
   for (uint32_t i = 0; i < wanted.count; i++)
-    for (unsigned chunk = 0; chunk * codes < t->fan; chunk++)
+    for (unsigned chunk = 0; chunk * codes < wanted.codes; chunk++)
       lowest = NAME(row)(t, s, wanted.row ? wanted.row[i] : i, chunk, x, square, before,
                          out + (size_t)i * stride + (size_t)chunk * codes, lowest);
   return lowest;

@@ -146,12 +146,6 @@ QP_AVX2_INLINE __m256i row_of_16_avx2(const uint16_t *from) {
   return _mm256_load_si256((const __m256i *)(const void *)from);
 }
 
-QP_AVX2_INLINE __m256i reverse_avx2(__m256i v) {
-  const __m256i swap = _mm256_setr_epi8(14, 15, 12, 13, 10, 11, 8, 9, 6, 7, 4, 5, 2, 3, 0, 1, 14,
-                                        15, 12, 13, 10, 11, 8, 9, 6, 7, 4, 5, 2, 3, 0, 1);
-  return _mm256_permute2x128_si256(_mm256_shuffle_epi8(v, swap), v, 1);
-}
-
 #define NAME(function)    function##_avx2
 #define TARGET            QP_AVX2
 #define INLINE            QP_AVX2_INLINE
@@ -161,7 +155,7 @@ QP_AVX2_INLINE __m256i reverse_avx2(__m256i v) {
 #define IS_NARROW(t)      false
 #define LOAD_ROW(n, from) row_of_##n##_avx2(from)
 #define TOGETHER          2
-#define REVERSE(v)        reverse_avx2(v)
+#define REVERSE(v)        qp_reverse(v)
 #define LOAD(from)        _mm256_load_si256((const __m256i *)(const void *)(from))
 #define LOAD_NARROW(from) LOAD(from)
 #define STORE(to, v)      _mm256_store_si256((__m256i *)(void *)(to), v)
@@ -258,7 +252,7 @@ QP_AVX2_INLINE void mirror_few(const qp_trellis *t, const uint16_t *sum, uint16_
   for (unsigned row = 0; row < t->turned; row++, sum += t->stride) {
     const __m256i v = _mm256_load_si256((const __m256i *)(const void *)sum);
     end -= t->stride;
-    _mm256_store_si256((__m256i *)(void *)end, reverse_avx2(v));
+    _mm256_store_si256((__m256i *)(void *)end, qp_reverse(v));
   }
 }
 

@@ -16,6 +16,13 @@ enum {
 #ifdef QP_X86
 #include <immintrin.h>
 
+/* From the last to the first. */
+QP_AVX2_INLINE __m256i qp_reverse(__m256i v) {
+  const __m256i swap = _mm256_setr_epi8(14, 15, 12, 13, 10, 11, 8, 9, 6, 7, 4, 5, 2, 3, 0, 1, 14,
+                                        15, 12, 13, 10, 11, 8, 9, 6, 7, 4, 5, 2, 3, 0, 1);
+  return _mm256_permute2x128_si256(_mm256_shuffle_epi8(v, swap), v, 1);
+}
+
 /* Find the least of sixteen sums. */
 QP_AVX2_INLINE unsigned qp_lowest_of(__m256i v) {
   const __m128i half = _mm_min_epu16(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
