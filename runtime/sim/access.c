@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct view {
   uint8_t *data, *shadow;
@@ -60,8 +61,8 @@ static void fault_bounds(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, unsi
                space_name(space), (unsigned long long)address, where);
 }
 
-static bool locate(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, unsigned space,
-                   uint64_t address, unsigned bytes, view *v) {
+static inline bool locate(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, unsigned space,
+                          uint64_t address, unsigned bytes, view *v) {
   const qp_sim_block *b = w->block;
   uint64_t limit;
   switch (space) {
@@ -126,8 +127,8 @@ static bool explain(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, unsigned 
   return true;
 }
 
-static bool aligned(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, unsigned space,
-                    uint64_t address, unsigned bytes) {
+static inline bool aligned(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, unsigned space,
+                           uint64_t address, unsigned bytes) {
   if (!(address & (bytes - 1))) return true;
   qp_sim_fault(w, o, lane, "misaligned: %s address 0x%llx of an access of %u bytes",
                space_name(space), (unsigned long long)address, bytes);
@@ -288,10 +289,13 @@ static bool reads_in_order(qp_sim_warp *w, const qp_sim_op *o, uint32_t lanes,
   return !launch->order || qp_sim_order_reads(w, o, lanes, offset, bytes);
 }
 
+/* Of these functions each size of an access has its own. */
+#define OF_SIZE static inline __attribute__((always_inline))
+
 /* Read by the lanes of 'mask', most of which find nothing but good bytes of global memory: they are
    looked at together, any other by itself, in the order of lanes. */
-static bool read_global(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, uint64_t *address,
-                        unsigned bytes, const uint8_t **at) {
+OF_SIZE bool read_global(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, uint64_t *address,
+                         unsigned bytes, const uint8_t **at) {
   const qp_sim_arena *arena = w->block->launch->arena;
   uint32_t good = 0;
   QP_SIM_LOOP(mask, l) {
@@ -306,9 +310,26 @@ static bool read_global(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, uint6
     }
     if (good && !reads_in_order(w, o, good, address, bytes)) return false;
     good = 0;
-    if (!(at[l] = qp_sim_read(w, o, l, o->space, address[l], bytes))) return false;
+    if (!(at[l] = qp_sim_read(w, o, l, QP_SIM_GLOBAL, address[l], bytes))) return false;
   }
   return !good || reads_in_order(w, o, good, address, bytes);
+}
+
+/* The same of the lanes' own memory. */
+OF_SIZE bool read_local(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, const uint64_t *address,
+                        unsigned bytes, const uint8_t **at) {
+  const qp_sim_block *b = w->block;
+  const uint64_t limit = b->frame_bytes;
+  QP_SIM_LOOP(mask, l) {
+    const size_t place = (w->index * QP_SIM_LANES + l) * limit + address[l];
+    if (address[l] & (bytes - 1) || address[l] >= limit || bytes > limit - address[l] ||
+        !qp_sim_shadow_ok(b->local_shadow + place, bytes, QP_SIM_READ_BITS, QP_SIM_READ_GOOD)) {
+      if (!(at[l] = qp_sim_read(w, o, l, QP_SIM_LOCAL, address[l], bytes))) return false;
+      continue;
+    }
+    at[l] = b->local + place;
+  }
+  return true;
 }
 
 /* Touch whole words that a lane reads weakly, up to the first whose last write was not seen. */
@@ -324,8 +345,8 @@ static inline bool touch_seen(qp_sim_warp *w, unsigned lane, uint32_t address, u
 }
 
 /* The same of shared memory. */
-static bool read_shared(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, const uint64_t *address,
-                        unsigned bytes, const uint8_t **at) {
+OF_SIZE bool read_shared(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, const uint64_t *address,
+                         unsigned bytes, const uint8_t **at) {
   const qp_sim_block *b = w->block;
   const uint64_t limit = b->shared_bytes;
   const bool races = b->launch->switches.races;
@@ -333,7 +354,7 @@ static bool read_shared(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, const
     const uint64_t offset = address[l];
     if (offset & (bytes - 1) || offset >= limit || bytes > limit - offset ||
         !qp_sim_shadow_ok(b->shared_shadow + offset, bytes, QP_SIM_READ_BITS, QP_SIM_READ_GOOD)) {
-      if (!(at[l] = qp_sim_read(w, o, l, o->space, offset, bytes))) return false;
+      if (!(at[l] = qp_sim_read(w, o, l, QP_SIM_SHARED, offset, bytes))) return false;
       continue;
     }
     at[l] = b->shared + offset;
@@ -345,16 +366,56 @@ static bool read_shared(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, const
   return true;
 }
 
-bool qp_sim_read_lanes(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, uint64_t *address,
-                       unsigned bytes, const uint8_t **at) {
-  const bool strong = o->mode & QP_SIM_STRONG;
-  if (o->space == QP_SIM_GLOBAL && !strong && !w->block->launch->chain)
-    return read_global(w, o, mask, address, bytes, at);
-  if (o->space == QP_SIM_SHARED && !strong) return read_shared(w, o, mask, address, bytes, at);
+/* The space in which all lanes find their generic addresses, which become its addresses; generic
+   where they are several. */
+static unsigned resolve_all(uint32_t mask, uint64_t *address) {
+  unsigned space = QP_SIM_GENERIC;
+  uint64_t resolved[QP_SIM_LANES];
   QP_SIM_LOOP(mask, l) {
-    if (!(at[l] = qp_sim_read(w, o, l, o->space, address[l], bytes))) return false;
+    resolved[l] = address[l];
+    const unsigned found = qp_sim_resolve(resolved + l);
+    if (space != QP_SIM_GENERIC && found != space) return QP_SIM_GENERIC;
+    space = found;
+  }
+  QP_SIM_LOOP(mask, l) address[l] = resolved[l];
+  return space;
+}
+
+OF_SIZE bool read_space(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, unsigned space,
+                        uint64_t *address, unsigned bytes, const uint8_t **at) {
+  const bool strong = o->mode & QP_SIM_STRONG;
+  if (space == QP_SIM_GLOBAL && !strong && !w->block->launch->chain)
+    return read_global(w, o, mask, address, bytes, at);
+  if (space == QP_SIM_SHARED && !strong) return read_shared(w, o, mask, address, bytes, at);
+  if (space == QP_SIM_LOCAL) return read_local(w, o, mask, address, bytes, at);
+  QP_SIM_LOOP(mask, l) {
+    if (!(at[l] = qp_sim_read(w, o, l, space, address[l], bytes))) return false;
   }
   return true;
+}
+
+bool qp_sim_read_lanes(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, uint64_t *address,
+                       unsigned bytes, const uint8_t **at) {
+  const unsigned space = o->space == QP_SIM_GENERIC ? resolve_all(mask, address) : o->space;
+  switch (bytes) {
+  case 1: return read_space(w, o, mask, space, address, 1, at);
+  case 2: return read_space(w, o, mask, space, address, 2, at);
+  case 4: return read_space(w, o, mask, space, address, 4, at);
+  case 8: return read_space(w, o, mask, space, address, 8, at);
+  default: return read_space(w, o, mask, space, address, bytes, at);
+  }
+}
+
+/* Note that bytes were written; of a few a call would cost more than they do. */
+static inline void mark_written(uint8_t *shadow, unsigned bytes) {
+  const unsigned mark = QP_SIM_LIVE | QP_SIM_INIT;
+  const uint32_t marks = mark * 0x01010101u;
+  switch (bytes) {
+  case 1: *shadow = (uint8_t)mark; break;
+  case 2: memcpy(shadow, &marks, 2); break;
+  case 4: memcpy(shadow, &marks, 4); break;
+  default: memset(shadow, (int)mark, bytes);
+  }
 }
 
 static uint8_t *write_common(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, unsigned space,
@@ -382,7 +443,7 @@ static uint8_t *write_common(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, 
       if (w->event == QP_SIM_FAULT) return NULL;
     }
   }
-  memset(v.shadow, QP_SIM_LIVE | QP_SIM_INIT, bytes);
+  mark_written(v.shadow, bytes);
   return v.data;
 }
 
