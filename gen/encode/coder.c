@@ -685,7 +685,7 @@ bool qp_coder_feeds_few(const qp_quantizer *q) {
 }
 
 bool qp_coder_feeds_vectors(const qp_coder *c) {
-  return c->kind == QP_CODER_CODES && !within_rows(c) && 16 % c->quantizer->dim == 0;
+  return c->kind == QP_CODER_CODES && !within_rows(c);
 }
 
 unsigned qp_coder_grain(const qp_coder *c, const qp_stream *s) {

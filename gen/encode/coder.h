@@ -115,7 +115,7 @@ enum { QP_CODER_TRELLIS_GRAIN = 8 };
 /* Has it that grain? */
 bool qp_coder_feeds_few(const qp_quantizer *q);
 qp_coder_reach qp_coder_reach_of(const qp_quantizer *q);
-/* Are its codes vectors in several rows, of which those of four columns are found together? */
+/* Are its codes vectors in several rows, of which those of a grain's columns are found together? */
 bool qp_coder_feeds_vectors(const qp_coder *c);
 qp_status qp_coder_begin(const qp_coder *c, qp_coder_work *w, const qp_stream *s,
                          unsigned row_group, const float *targets, unsigned stride,

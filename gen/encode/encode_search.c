@@ -211,8 +211,7 @@ qp_status qp_encode_run_searched(job *j, unsigned at_once, qp_error *err) {
 }
 
 /* Can a searcher feed errors forward?  Of trellises whose columns come by eights, of group fields,
-   of codes that stand alone by tables, and of vectors whose columns come by fours; into sparse
-   entries beside codes of a weight or two in a row. */
+   of codes that stand alone by tables, and of vectors in several rows. */
 static bool can_feed(const job *j) {
   if (!j->options->searcher->feed) return false;
   for (unsigned p = 0; p < j->out->parts; p++) {
@@ -220,9 +219,7 @@ static bool can_feed(const job *j) {
     const bool fields = qp_coder_has_fields(c) && c->quantizer->dim != 2;
     const bool alone = qp_coder_takes_orders(c) && c->values;
     const bool lanes = qp_coder_feeds_few(c->quantizer) || qp_coder_feeds_vectors(c);
-    const bool sparse = j->out->part[p].stream.sparse > 0;
     if (!(fields || alone || lanes)) return false;
-    if (sparse && (lanes || (fields && c->quantizer->dim > 1))) return false;
   }
   return true;
 }

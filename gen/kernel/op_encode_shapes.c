@@ -42,6 +42,7 @@ static unsigned span_of(const qp_shape_table *t) { return t->unit > LONG ? t->gr
   X(UNSIGNED, OWNS, t.owns, "combinations of the others")                                          \
   X(UNSIGNED, SPAN, span_of(&t), "with error feedback: columns whose sums of errors are kept")     \
   X(FLAG, BY_ROW, q->group == 0, "fields are stored once for a row")                               \
+  X(FLAG, APART, q->sparse > 0, "with error feedback: weights of a row come to their targets")     \
   X(UNSIGNED, STATES, t.states, "codes")
 
 static const qp_named shapes_constant[] = {SHAPES_CONSTANTS(QP_NAMED)};
@@ -87,15 +88,6 @@ const qp_kernel_op qp_op_encode_shapes = {
 
 /* ---- With error feedback ---- */
 
-static qp_status check_fed(const qp_problem *p, const char *family, qp_error *err) {
-  const qp_quantizer *q = p->segment[0].quantizer;
-  const qp_status status = check_shapes(p, family, err);
-  if (status || q->sparse == 0) return status;
-  return qp_fail(err, QP_E_LIMIT,
-                 "%s: errors of vectors beside sparse entries are fed forward by the CPU alone",
-                 q->name);
-}
-
 static const qp_tunable_use fed_tunable[] = {
     {"warps", 1, 8, QP_NEEDED, true, "warps a block"},
 };
@@ -132,7 +124,7 @@ const qp_kernel_op qp_op_encode_fed_shapes = {
     QP_OP_LIST(tunable, fed_tunable),
     QP_OP_LIST(constant, shapes_constant),
     .values = shapes_values,
-    .check = check_fed,
+    .check = check_shapes,
     .size = size_fed,
     .hole = {QP_HOLES_OF_ALL, [QP_HOLE_quantizers] = add_decode},
 };

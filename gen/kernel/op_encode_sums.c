@@ -110,15 +110,6 @@ const qp_kernel_op qp_op_encode_sums = {
 
 /* ---- With error feedback ---- */
 
-static qp_status check_fed(const qp_problem *p, const char *family, qp_error *err) {
-  const qp_quantizer *q = p->segment[0].quantizer;
-  const qp_status status = check_sums(p, family, err);
-  if (status || q->sparse == 0 || q->dim == 1) return status;
-  return qp_fail(err, QP_E_LIMIT,
-                 "%s: errors of vectors beside sparse entries are fed forward by the CPU alone",
-                 q->name);
-}
-
 static const qp_tunable_use fed_tunable[] = {
     {"warps", 1, 8, QP_NEEDED, true, "warps a block"},
 };
@@ -136,7 +127,7 @@ const qp_kernel_op qp_op_encode_fed_sums = {
     QP_OP_LIST(tunable, fed_tunable),
     QP_OP_LIST(constant, sums_constant),
     .values = sums_values,
-    .check = check_fed,
+    .check = check_sums,
     .size = size_fed,
     .hole = {QP_HOLES_OF_ALL, [QP_HOLE_quantizers] = add_decode},
 };

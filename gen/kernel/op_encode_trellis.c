@@ -331,10 +331,6 @@ static qp_status check_fed(const qp_problem *p, const char *family, qp_error *er
                    "%s: errors of a trellis are fed forward by kernels where codes divide 16 "
                    "weights and those of 16 have a window's bits",
                    q->name);
-  if (q->sparse > 0)
-    return qp_fail(err, QP_E_LIMIT,
-                   "%s: errors of what sparse entries take up are fed forward by the CPU alone",
-                   q->name);
   return QP_OK;
 }
 
@@ -353,7 +349,8 @@ static unsigned run_of(const qp_kernel *k, const steps *s) {
   SEARCH_CONSTANTS(X)                                                                              \
   X(UNSIGNED, K, k->problem.columns, "columns of the targets")                                     \
   X(UNSIGNED, AROUND, seam_of(k, &s), "on each side of the seam, to find where the circle closes") \
-  X(UNSIGNED, AHEAD, qp_coder_reach_of(q).ahead, "steps that are looked at behind those coded")
+  X(UNSIGNED, AHEAD, qp_coder_reach_of(q).ahead, "steps that are looked at behind those coded")    \
+  X(FLAG, APART, q->sparse > 0, "some weights of a row come to their targets")
 
 static const qp_named fed_constant[] = {FED_CONSTANTS(QP_NAMED)};
 

@@ -10,9 +10,10 @@
 
 enum {
   WARP = 32,
-  ROWS = 32,     /* of a group of rows, */
-  GRAIN = 4,     /* columns of them that are coded together, */
-  OF_A_LANE = 16 /* weights of a lane's there */
+  ROWS = 32,          /* of a group of rows, */
+  FEW = 4,            /* columns of them that are coded together, where */
+  OF_A_LANE = 16,     /* weights of a lane's there are whole vectors; */
+  MOST_WEIGHTS = 160 /* else so many are looked for at once, for registers */
 };
 
 static const qp_quantizer *quantizer_of(const qp_kernel *k) {
@@ -69,31 +70,37 @@ static qp_status check_fed(const qp_problem *p, const char *family, qp_error *er
   const qp_quantizer *q = p->segment[0].quantizer;
   if (q->dim <= 2)
     return qp_encode_other_kind(p, family, "vectors of more than two weights", err);
-  const qp_status status = qp_encode_check_vectors(p, family, err);
-  if (status) return status;
-  if (OF_A_LANE % q->dim)
-    return qp_fail(err, QP_E_LIMIT,
-                   "%s: errors of vectors of %u weights, which do not divide %d, are fed forward "
-                   "by the CPU alone",
-                   q->name, q->dim, OF_A_LANE);
-  if (q->sparse > 0)
-    return qp_fail(err, QP_E_LIMIT,
-                   "%s: errors of vectors beside sparse entries are fed forward by the CPU alone",
-                   q->name);
-  return QP_OK;
+  return qp_encode_check_vectors(p, family, err);
 }
 
-static unsigned steps_of(const qp_kernel *k) { /* the check has seen that there is a layout */
+static qp_stream stream_of(const qp_kernel *k) { /* the check has seen that there is a layout */
   qp_stream s = {0};
   qp_layout_stream(quantizer_of(k), k->problem.segment[0].rows, k->problem.columns, &s, NULL);
-  return s.superblocks * s.period.steps;
+  return s;
+}
+
+/* Columns whose codes are found for targets of the same errors: as qp_coder_grain says. */
+static unsigned grain_of(const qp_kernel *k) {
+  return OF_A_LANE % quantizer_of(k)->dim ? stream_of(k).period.blocks * QP_BLOCK_COLUMNS : FEW;
+}
+
+/* Vectors of these that are looked for at once. */
+static unsigned vectors_of(const qp_kernel *k) {
+  const unsigned dim = quantizer_of(k)->dim;
+  unsigned n = ROWS;
+  if (OF_A_LANE % dim == 0) return ROWS * FEW / dim;
+  while (n * dim > MOST_WEIGHTS) n /= 2;
+  return n;
 }
 
 #define FED_CONSTANTS(X)                                                                           \
   X(UNSIGNED, THREADS, k->block, "threads a block")                                                \
   X(UNSIGNED, K, k->problem.columns, "columns of the targets")                                     \
   X(UNSIGNED, DIM, q->dim, "weights a code")                                                       \
-  X(UNSIGNED, STEPS, steps_of(k), "codes of a lane")
+  X(UNSIGNED, GRAIN, grain_of(k), "columns that are coded for the same errors")                    \
+  X(UNSIGNED, VECTORS, vectors_of(k), "codes that are looked for together")                        \
+  X(UNSIGNED, STEPS, stream_of(k).superblocks * stream_of(k).period.steps, "codes of a lane")      \
+  X(FLAG, APART, q->sparse > 0, "some weights of a row come to their targets")
 
 static const qp_named fed_constant[] = {FED_CONSTANTS(QP_NAMED)};
 
@@ -109,13 +116,13 @@ static const qp_tunable_use fed_tunable[] = {
 /* Count bytes as the template's struct Shared has them. */
 static qp_status size_fed(qp_kernel *k, qp_error *err) {
   enum { WIDE = 8, PIECE = 1024, PIECE_OF_WIDE = 512 };
-  const unsigned dim = quantizer_of(k)->dim, vectors = ROWS * GRAIN / dim, warps = k->block / WARP;
+  const unsigned dim = quantizer_of(k)->dim, vectors = vectors_of(k), warps = k->block / WARP;
   if (vectors % warps)
     return qp_fail(err, QP_E_LIMIT, "%s: %u vectors at a time are not shared by %u warps",
                    quantizer_of(k)->name, vectors, warps);
   const unsigned piece = dim > WIDE ? PIECE_OF_WIDE : PIECE;
   k->grid = (k->problem.segment[0].rows + ROWS - 1) / ROWS;
-  k->smem_bytes = 4 * (piece * (1 + dim) + ROWS * GRAIN + vectors);
+  k->smem_bytes = 4 * (piece * (1 + dim) + vectors * (dim + 1));
   return QP_OK;
 }
 
@@ -138,8 +145,8 @@ static qp_status add_decode(qp_text *t, const qp_kernel *k, qp_error *err) {
 const qp_kernel_op qp_op_encode_fed_vectors = {
     .op = QP_OP_ENCODE_FED,
     .form = "vectors",
-    .help = "the nearest codewords of vectors, or codes in stages, four columns at a time, errors "
-            "fed forward",
+    .help = "the nearest codewords of vectors, or codes in stages, four columns at a time or as "
+            "many as have whole vectors, errors fed forward",
     QP_OP_LIST(tunable, fed_tunable),
     QP_OP_LIST(constant, fed_constant),
     .values = fed_values,

@@ -66,6 +66,15 @@ out[#out+1] = vector {
   decode = function (code, codebook) return codebook[code] end,
 }
 
+-- Vectors of which 16 weights are no whole number, by one table; of three beside sparse entries.
+for _, v in ipairs { {6}, {3, 1/32} } do
+  out[#out+1] = vector {
+    name = ("table%d-6"):format(v[1]), dim = v[1], bits = 6, sparse = v[2],
+    codebook = random_gaussian { entries = 64, dim = v[1] },
+    decode = function (code, codebook) return codebook[code] end,
+  }
+end
+
 -- A scale that may be negative, so that levels fall, and levels that are not even; a last group of
 -- few columns.
 out[#out+1] = scalar {
@@ -85,15 +94,18 @@ out[#out+1] = scalar {
 }
 
 -- Vectors that a whole number of 16 columns scales, times a number of 48; each has two codes.
-out[#out+1] = vector {
-  name = "scaled4", dim = 4, bits = 6, codebook = random_gaussian { entries = 32, dim = 4 },
-  group = { size = 16, scale = { "u2", 1, 3 }, d = { "f16", 2^-6, 4, size = 48 } },
-  decode = function (code, codebook, g)
-    local v, weights, scale = codebook[min(code, 63 - code)], {}, single(g.d) * single(g.scale)
-    for i = 1, 4 do weights[i] = scale * single(v[i]) end
-    return weights
-  end,
-}
+for name, sparse in pairs { ["scaled4"] = 0, ["scaled4-sparse"] = 1/32 } do
+  out[#out+1] = vector {
+    name = name, dim = 4, bits = 6, sparse = sparse > 0 and sparse or nil,
+    codebook = random_gaussian { entries = 32, dim = 4 },
+    group = { size = 16, scale = { "u2", 1, 3 }, d = { "f16", 2^-6, 4, size = 48 } },
+    decode = function (code, codebook, g)
+      local v, weights, scale = codebook[min(code, 63 - code)], {}, single(g.d) * single(g.scale)
+      for i = 1, 4 do weights[i] = scale * single(v[i]) end
+      return weights
+    end,
+  }
+end
 
 -- The same by a number of a row that is long.
 out[#out+1] = vector {

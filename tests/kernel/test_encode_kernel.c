@@ -98,6 +98,24 @@ Test(encode_kernel, errors_of_vectors_in_several_rows_are_fed_forward_as_by_the_
   }
 }
 
+/* All columns of three blocks for the same errors, the last ones padding; beside sparse entries. */
+Test(encode_kernel, errors_of_vectors_that_end_between_columns_are_fed_forward_as_by_the_cpu) {
+  check_by("encode-fed --shape 16x224", "sim:sm_90:2",
+           QP_SOURCE_DIR "/tests/kernel/encode_small.lua:table6-6");
+  check_by("encode-fed --shape 16x224", "sim:sm_90:2",
+           QP_SOURCE_DIR "/tests/kernel/encode_small.lua:table3-6");
+}
+
+Test(encode_kernel, errors_are_fed_forward_into_sparse_entries_beside_trellises_and_vectors) {
+  static const char *const names[] = {"encode/sparse.lua:trellis-sparse",
+                                      "kernel/encode_small.lua:scaled4-sparse"};
+  char path[512];
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    snprintf(path, sizeof path, "%s/tests/%s", QP_SOURCE_DIR, names[i]);
+    check_by("encode-fed --shape 16x96", "sim:sm_90:2", path);
+  }
+}
+
 /* Errors pass on within the larger group, and to the next, which is not whole. */
 Test(encode_kernel, errors_of_fields_of_two_sizes_are_fed_forward_as_by_the_cpu) {
   check_by("encode-fed --shape 16x64", "sim:sm_90:2",

@@ -22,6 +22,14 @@ static const char spec[] =
     "    decode = function (c, _, g) return g.d * half(g.scale) * (half(c) - 1.5) end },\n"
     "  scalar { name = 'sparse', bits = 2, sparse = 0.04, rotation = 'none',\n"
     "    codebook = lloyd_max { entries = 4, scope = 'row' } },\n"
+    "  trellis { name = 'sparse-tiny', window = 8, dim = 2, step = 4, sparse = 0.04,\n"
+    "    rotation = 'none', codebook = random_gaussian { entries = 256, dim = 2 } },\n"
+    "  vector { name = 'sparse-four', dim = 4, bits = 6, sparse = 0.04, rotation = 'none',\n"
+    "    codebook = random_gaussian { entries = 64, dim = 4 },\n"
+    "    decode = function (c, book) return book[c] end },\n"
+    "  vector { name = 'three', dim = 3, bits = 6,\n"
+    "    codebook = random_gaussian { entries = 64, dim = 3 },\n"
+    "    decode = function (c, book) return book[c] end },\n"
     "  scalar { name = 'sparse-fields', bits = 2, sparse = 0.04, rotation = 'none',\n"
     "    group = { size = 32, d = { 'f16', 0.015625, 4 } },\n"
     "    decode = function (c, _, g) return g.d * (half(c) - 1.5) end },\n"
@@ -176,6 +184,19 @@ Test(quantize_device, errors_are_fed_forward_into_sparse_entries_beside_codebook
 
 Test(quantize_device, errors_are_fed_forward_into_sparse_entries_beside_group_fields) {
   expect_same(own("sparse-fields", true), "\n4096 codes by kernels on sim");
+}
+
+Test(quantize_device, errors_are_fed_forward_into_sparse_entries_beside_trellises) {
+  expect_same(own("sparse-tiny", true), "\n1024 codes by kernels on sim");
+}
+
+Test(quantize_device, errors_are_fed_forward_into_sparse_entries_beside_vectors) {
+  expect_same(own("sparse-four", true), "\n512 codes by kernels on sim");
+}
+
+/* Of three weights, whose lanes have padding to 192 columns. */
+Test(quantize_device, errors_of_vectors_that_end_between_columns_are_fed_forward) {
+  expect_same(own("three", true), "\n2048 codes by kernels on sim");
 }
 
 Test(quantize_device, errors_of_fields_that_scale_vectors_are_fed_forward) {
