@@ -1,4 +1,5 @@
--- Tunables and limits that families share; the files of lua/families are run with these globals.
+-- Tunables and limits that families share, and what encoders are; the files of lua/families are run
+-- with these globals.
 
 -- A tunable of one name, short form and help; the family gives its values, the first is
 -- the default.
@@ -117,4 +118,19 @@ function pdl_allows(problem, t)
     return false, "programmatic dependent launch needs sm_90 or later"
   end
   return true
+end
+
+-- A family that finds codes in one of the forms that C has: encode_FORM.lua and its template; with
+-- errors fed forward encode_fed_FORM.lua.
+function encoder(form, help, tunables)
+  return {
+    name = "encode_" .. form, op = "encode", form = form, path = form,
+    template = "templates/encode_" .. form .. ".cu.in", help = help, tunables = tunables,
+  }
+end
+function fed_encoder(form, help, tunables)
+  return {
+    name = "encode_fed_" .. form, op = "encode-fed", form = form, path = "fed-" .. form,
+    template = "templates/encode_fed_" .. form .. ".cu.in", help = help, tunables = tunables,
+  }
 end

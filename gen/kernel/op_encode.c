@@ -15,14 +15,24 @@
 enum {
   DIM_MAX = 16,
   LANES = 8, /* threads of a group of fields */
-  WARP = 32,
-  ROWS = 32,     /* of a group of rows */
+  WARP = QP_ENCODE_WARP,
   FED_SPAN = 64, /* columns whose sums of errors a row keeps */
   FEW_CODES = 64 /* that eight threads look through */
 };
 
-static const qp_quantizer *quantizer_of(const qp_kernel *k) {
-  return k->problem.segment[0].quantizer;
+/* ---- What rows have in common ---- */
+
+qp_status qp_encode_add_decode(qp_text *t, const qp_kernel *k, qp_error *err) {
+  char *decode = qp_plain_cuda(qp_encode_quantizer(k), "P0");
+  if (!decode) return qp_fail(err, QP_E_NOMEM, "no memory for the decode's text");
+  qp_text_add(t, "%s", decode);
+  free(decode);
+  return QP_OK;
+}
+
+unsigned qp_encode_fed_grid(const qp_kernel *k, unsigned rows) {
+  const unsigned all = k->problem.segment[0].rows;
+  return (all + QP_ENCODE_ROWS - 1) / QP_ENCODE_ROWS * (QP_ENCODE_ROWS / rows);
 }
 
 /* ---- Which quantizers ---- */
@@ -98,7 +108,7 @@ static qp_status check_codes(const qp_problem *p, const char *family, qp_error *
 static const qp_named codes_constant[] = {CODES_CONSTANTS(QP_NAMED)};
 
 static void codes_values(const qp_kernel *k, unsigned *v) {
-  const qp_quantizer *q = quantizer_of(k);
+  const qp_quantizer *q = qp_encode_quantizer(k);
   CODES_CONSTANTS(QP_VALUE)
 }
 
@@ -154,22 +164,20 @@ static qp_status check_fed_codes(const qp_problem *p, const char *family, qp_err
 static const qp_named fed_codes_constant[] = {FED_CODES_CONSTANTS(QP_NAMED)};
 
 static void fed_codes_values(const qp_kernel *k, unsigned *v) {
-  const qp_quantizer *q = quantizer_of(k);
+  const qp_quantizer *q = qp_encode_quantizer(k);
   FED_CODES_CONSTANTS(QP_VALUE)
 }
 
-static const qp_tunable_use fed_tunable[] = {
-    {"warps", 1, 8, QP_NEEDED, true, "warps a block"},
-};
+static const qp_tunable_use fed_tunable[] = {QP_ENCODE_FED_WARPS};
 
 /* Count bytes as the template's struct Shared has them. */
 static qp_status size_fed_codes(qp_kernel *k, qp_error *err) {
-  const qp_quantizer *q = quantizer_of(k);
+  const qp_quantizer *q = qp_encode_quantizer(k);
   const unsigned rows = k->block / team_of(q), tables = has_row_books(q) ? rows : 1;
   const uint64_t words = (uint64_t)tables * codes_of(q) * (1 + q->dim);
   const uint64_t bytes = 8 * FED_SPAN * rows + 4 * (words + words % 2);
   const unsigned room = qp_arch_smem_bytes(k->problem.arch);
-  k->grid = (k->problem.segment[0].rows + ROWS - 1) / ROWS * (ROWS / rows);
+  k->grid = qp_encode_fed_grid(k, rows);
   k->smem_bytes = (unsigned)bytes;
   if (bytes <= room) return QP_OK;
   return qp_fail(err, QP_E_LIMIT, "%s: %u codewords take %llu bytes of shared memory; sm_%u has %u",
@@ -238,7 +246,7 @@ static unsigned span_of(const qp_field_table *t) {
 static const qp_named fields_constant[] = {FIELDS_CONSTANTS(QP_NAMED)};
 
 static void fields_values(const qp_kernel *k, unsigned *v) {
-  const qp_quantizer *q = quantizer_of(k);
+  const qp_quantizer *q = qp_encode_quantizer(k);
   qp_field_table t = {0};
   qp_field_table_make(q, k->problem.columns, false, &t, NULL); /* the check made it before */
   FIELDS_CONSTANTS(QP_VALUE)
@@ -251,7 +259,7 @@ static const qp_tunable_use fields_tunable[] = {
 /* Count bytes as the template's struct Shared has them. */
 static qp_status size_fields(qp_kernel *k, qp_error *err) {
   enum { BANKS = 64 };
-  const qp_quantizer *q = quantizer_of(k);
+  const qp_quantizer *q = qp_encode_quantizer(k);
   qp_field_table t;
   const qp_status status = qp_field_table_make(q, k->problem.columns, false, &t, err);
   if (status) return status;
@@ -271,14 +279,14 @@ static qp_status size_fields(qp_kernel *k, qp_error *err) {
 
 /* The same with sums of errors for each column of a group, for blocks of whole groups of rows. */
 static qp_status size_fed_fields(qp_kernel *k, qp_error *err) {
-  const qp_quantizer *q = quantizer_of(k);
+  const qp_quantizer *q = qp_encode_quantizer(k);
   qp_field_table t;
   qp_status status = qp_field_table_make(q, k->problem.columns, false, &t, err);
   if (!status) status = size_fields(k, err);
   if (status) return status;
   const unsigned room = qp_arch_smem_bytes(k->problem.arch);
   const unsigned rows = k->block / (t.nested ? WARP : LANES);
-  k->grid = (k->problem.segment[0].rows + ROWS - 1) / ROWS * (ROWS / rows);
+  k->grid = qp_encode_fed_grid(k, rows);
   k->smem_bytes += 8 * rows * span_of(&t);
   if (k->smem_bytes <= room) return QP_OK;
   return qp_fail(err, QP_E_LIMIT,
@@ -313,20 +321,18 @@ static void add_sizes(qp_text *text, const qp_field_table *t) {
               (double)l->span, l->apart, l->first);
 }
 
-static qp_status add_decode(qp_text *t, const qp_kernel *k, qp_error *err) {
-  const qp_quantizer *q = quantizer_of(k);
+static qp_status add_fields(qp_text *t, const qp_kernel *k, qp_error *err) {
+  const qp_quantizer *q = qp_encode_quantizer(k);
   qp_field_table table = {0};
   qp_affine f;
   qp_status status = qp_affine_make(&f, q, err);
   if (status) return status;
-  char *decode = qp_plain_cuda(q, "P0"), *ab = f.quantizer ? qp_affine_cuda(q, &f, "A0") : NULL;
-  if (!decode || (f.quantizer && !ab))
-    status = qp_fail(err, QP_E_NOMEM, "no memory for the decode's text");
-  else
-    qp_text_add(t, "%s%s", decode, ab ? ab : NO_AFFINE);
+  char *ab = f.quantizer ? qp_affine_cuda(q, &f, "A0") : NULL;
+  if (f.quantizer && !ab) status = qp_fail(err, QP_E_NOMEM, "no memory for the decode's text");
+  if (!status) status = qp_encode_add_decode(t, k, err);
+  if (!status) qp_text_add(t, "%s", ab ? ab : NO_AFFINE);
   if (!status) status = qp_field_table_make(q, k->problem.columns, false, &table, err);
   if (!status) add_sizes(t, &table);
-  free(decode);
   free(ab);
   qp_affine_free(&f);
   return status;
@@ -342,7 +348,7 @@ const qp_kernel_op qp_op_encode_fields = {
     .values = fields_values,
     .check = check_fields,
     .size = size_fields,
-    .hole = {QP_HOLES_OF_ALL, [QP_HOLE_quantizers] = add_decode},
+    .hole = {QP_HOLES_OF_ALL, [QP_HOLE_quantizers] = add_fields},
 };
 
 const qp_kernel_op qp_op_encode_fed_fields = {
@@ -354,5 +360,5 @@ const qp_kernel_op qp_op_encode_fed_fields = {
     .values = fields_values,
     .check = check_fields,
     .size = size_fed_fields,
-    .hole = {QP_HOLES_OF_ALL, [QP_HOLE_quantizers] = add_decode},
+    .hole = {QP_HOLES_OF_ALL, [QP_HOLE_quantizers] = add_fields},
 };

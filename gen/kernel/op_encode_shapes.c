@@ -10,14 +10,9 @@
 #include "gen/kernel/op_encode.h"
 
 enum {
-  WARP = 32,
-  ROWS = 32, /* of a group of rows */
+  WARP = QP_ENCODE_WARP,
   LONG = 512 /* columns of a unit whose sums of errors are kept for a group at a time */
 };
-
-static const qp_quantizer *quantizer_of(const qp_kernel *k) {
-  return k->problem.segment[0].quantizer;
-}
 
 static qp_status check_shapes(const qp_problem *p, const char *family, qp_error *err) {
   const qp_quantizer *q = p->segment[0].quantizer;
@@ -48,7 +43,7 @@ static unsigned span_of(const qp_shape_table *t) { return t->unit > LONG ? t->gr
 static const qp_named shapes_constant[] = {SHAPES_CONSTANTS(QP_NAMED)};
 
 static void shapes_values(const qp_kernel *k, unsigned *v) {
-  const qp_quantizer *q = quantizer_of(k);
+  const qp_quantizer *q = qp_encode_quantizer(k);
   qp_shape_table t = {0};
   qp_shape_table_make(q, k->problem.columns, false, &t, NULL); /* the check made it before */
   SHAPES_CONSTANTS(QP_VALUE)
@@ -60,7 +55,7 @@ static const qp_tunable_use shapes_tunable[] = {
 
 /* Count bytes as the template's struct Team has them. */
 static qp_status size_shapes(qp_kernel *k, qp_error *err) {
-  const qp_quantizer *q = quantizer_of(k);
+  const qp_quantizer *q = qp_encode_quantizer(k);
   qp_shape_table t;
   const qp_status status = qp_shape_table_make(q, k->problem.columns, false, &t, err);
   if (status) return status;
@@ -88,32 +83,22 @@ const qp_kernel_op qp_op_encode_shapes = {
 
 /* ---- With error feedback ---- */
 
-static const qp_tunable_use fed_tunable[] = {
-    {"warps", 1, 8, QP_NEEDED, true, "warps a block"},
-};
+static const qp_tunable_use fed_tunable[] = {QP_ENCODE_FED_WARPS};
 
 /* Count bytes as the template's struct Team has them. */
 static qp_status size_fed(qp_kernel *k, qp_error *err) {
-  const qp_quantizer *q = quantizer_of(k);
+  const qp_quantizer *q = qp_encode_quantizer(k);
   qp_shape_table t;
   const qp_status status = qp_shape_table_make(q, k->problem.columns, false, &t, err);
   if (status) return status;
   const unsigned room = qp_arch_smem_bytes(k->problem.arch), rows = k->block / WARP;
   const unsigned words = t.unit + t.group + t.group / q->dim;
-  k->grid = (k->problem.segment[0].rows + ROWS - 1) / ROWS * (ROWS / rows);
+  k->grid = qp_encode_fed_grid(k, rows);
   k->smem_bytes = rows * (8 * span_of(&t) + 24 * (t.unit / t.group) + 4 * (words + words % 2));
   if (k->smem_bytes <= room) return QP_OK;
   return qp_fail(err, QP_E_LIMIT,
                  "%s: %u rows of fields of %u columns take %u bytes of shared memory; sm_%u has %u",
                  q->name, rows, t.unit, k->smem_bytes, k->problem.arch, room);
-}
-
-static qp_status add_decode(qp_text *t, const qp_kernel *k, qp_error *err) {
-  char *decode = qp_plain_cuda(quantizer_of(k), "P0");
-  if (!decode) return qp_fail(err, QP_E_NOMEM, "no memory for the decode's text");
-  qp_text_add(t, "%s", decode);
-  free(decode);
-  return QP_OK;
 }
 
 const qp_kernel_op qp_op_encode_fed_shapes = {
@@ -126,5 +111,5 @@ const qp_kernel_op qp_op_encode_fed_shapes = {
     .values = shapes_values,
     .check = check_shapes,
     .size = size_fed,
-    .hole = {QP_HOLES_OF_ALL, [QP_HOLE_quantizers] = add_decode},
+    .hole = {QP_HOLES_OF_ALL, [QP_HOLE_quantizers] = qp_encode_add_decode},
 };

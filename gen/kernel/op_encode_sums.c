@@ -11,15 +11,10 @@
 
 enum {
   MANY = 4, /* fields, beyond which three blocks are beside each other, else four */
-  WARP = 32,
-  ROWS = 32, /* of a group of rows */
+  WARP = QP_ENCODE_WARP,
   DRAWN = 96,
   BEST = 12 /* as in templates/field_sums.h */
 };
-
-static const qp_quantizer *quantizer_of(const qp_kernel *k) {
-  return k->problem.segment[0].quantizer;
-}
 
 static qp_status check_sums(const qp_problem *p, const char *family, qp_error *err) {
   const qp_quantizer *q = p->segment[0].quantizer;
@@ -52,7 +47,7 @@ static qp_status check_sums(const qp_problem *p, const char *family, qp_error *e
 static const qp_named sums_constant[] = {SUMS_CONSTANTS(QP_NAMED)};
 
 static void sums_values(const qp_kernel *k, unsigned *v) {
-  const qp_quantizer *q = quantizer_of(k);
+  const qp_quantizer *q = qp_encode_quantizer(k);
   qp_sum_table t = {0};
   qp_sum_table_make(q, false, &t, NULL); /* the check made it before */
   SUMS_CONSTANTS(QP_VALUE)
@@ -66,7 +61,7 @@ static unsigned even(unsigned n) { return n + n % 2; }
 
 /* Count bytes as the template's struct Shared has them, with so many more for each warp. */
 static qp_status size_shared(qp_kernel *k, unsigned more, qp_error *err) {
-  const qp_quantizer *q = quantizer_of(k);
+  const qp_quantizer *q = qp_encode_quantizer(k);
   qp_sum_table t;
   const qp_status status = qp_sum_table_make(q, false, &t, err);
   if (status) return status;
@@ -83,16 +78,8 @@ static qp_status size_shared(qp_kernel *k, unsigned more, qp_error *err) {
 }
 
 static qp_status size_sums(qp_kernel *k, qp_error *err) {
-  k->grid = (quantizer_of(k)->fields > MANY ? 3 : 4) * k->problem.sm_count;
+  k->grid = (qp_encode_quantizer(k)->fields > MANY ? 3 : 4) * k->problem.sm_count;
   return size_shared(k, 0, err);
-}
-
-static qp_status add_decode(qp_text *t, const qp_kernel *k, qp_error *err) {
-  char *decode = qp_plain_cuda(quantizer_of(k), "P0");
-  if (!decode) return qp_fail(err, QP_E_NOMEM, "no memory for the decode's text");
-  qp_text_add(t, "%s", decode);
-  free(decode);
-  return QP_OK;
 }
 
 const qp_kernel_op qp_op_encode_sums = {
@@ -105,19 +92,17 @@ const qp_kernel_op qp_op_encode_sums = {
     .values = sums_values,
     .check = check_sums,
     .size = size_sums,
-    .hole = {QP_HOLES_OF_ALL, [QP_HOLE_quantizers] = add_decode},
+    .hole = {QP_HOLES_OF_ALL, [QP_HOLE_quantizers] = qp_encode_add_decode},
 };
 
 /* ---- With error feedback ---- */
 
-static const qp_tunable_use fed_tunable[] = {
-    {"warps", 1, 8, QP_NEEDED, true, "warps a block"},
-};
+static const qp_tunable_use fed_tunable[] = {QP_ENCODE_FED_WARPS};
 
 static qp_status size_fed(qp_kernel *k, qp_error *err) {
   const unsigned rows = k->block / WARP;
-  k->grid = (k->problem.segment[0].rows + ROWS - 1) / ROWS * (ROWS / rows);
-  return size_shared(k, 8 * quantizer_of(k)->group, err);
+  k->grid = qp_encode_fed_grid(k, rows);
+  return size_shared(k, 8 * qp_encode_quantizer(k)->group, err);
 }
 
 const qp_kernel_op qp_op_encode_fed_sums = {
@@ -129,5 +114,5 @@ const qp_kernel_op qp_op_encode_fed_sums = {
     .values = sums_values,
     .check = check_sums,
     .size = size_fed,
-    .hole = {QP_HOLES_OF_ALL, [QP_HOLE_quantizers] = add_decode},
+    .hole = {QP_HOLES_OF_ALL, [QP_HOLE_quantizers] = qp_encode_add_decode},
 };

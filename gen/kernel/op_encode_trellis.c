@@ -16,7 +16,7 @@
 #include "gen/kernel/op_encode.h"
 
 enum {
-  WARP = 32,
+  WARP = QP_ENCODE_WARP,
   MOST_PAIRS = WARP,
   LEAST_PAIRS = 2,          /* whose metrics have to fit, or states have no numbers */
   GOOD_EACH = 8,            /* least sums that a thread should hold, */
@@ -26,10 +26,6 @@ enum {
   TOLD_BYTES = 16,          /* of a pair's groups, behind and before a segment */
   WORKSPACE_BYTES = 1 << 30 /* most workspace, however long the rows are */
 };
-
-static const qp_quantizer *quantizer_of(const qp_kernel *k) {
-  return k->problem.segment[0].quantizer;
-}
 
 static qp_status check(const qp_problem *p, const char *family, qp_error *err) {
   return qp_encode_check(p, family, true, err);
@@ -54,7 +50,7 @@ typedef struct steps {
 } steps;
 
 static qp_status steps_of(const qp_kernel *k, steps *out, qp_stream *stream, qp_error *err) {
-  const qp_quantizer *q = quantizer_of(k);
+  const qp_quantizer *q = qp_encode_quantizer(k);
   const qp_status status =
       qp_layout_stream(q, k->problem.segment[0].rows, k->problem.columns, stream, err);
   if (status) return status;
@@ -86,7 +82,7 @@ typedef struct split {
    many lanes as codes are left for, which meet different banks. Where warps would have nothing to
    do several share the rows, or a thread has fewer codes. */
 static split split_of(const qp_kernel *k, unsigned pairs) {
-  const qp_quantizer *q = quantizer_of(k);
+  const qp_quantizer *q = qp_encode_quantizer(k);
   const shape s = shape_of(q);
   const unsigned room = k->path_span > 1 ? k->path_span : s.codes, lanes = WARP / pairs;
   const unsigned most = k->path_entries ? MOST_EACH : MOST_EACH_DIRECT, warps = k->block / WARP;
@@ -129,7 +125,7 @@ static split split_of(const qp_kernel *k, unsigned pairs) {
 static const qp_named trellis_constant[] = {TRELLIS_CONSTANTS(QP_NAMED)};
 
 static void trellis_values(const qp_kernel *k, unsigned *v) {
-  const qp_quantizer *q = quantizer_of(k);
+  const qp_quantizer *q = qp_encode_quantizer(k);
   const unsigned pairs = qp_choice_get(&k->choice, "pairs");
   const steps s = steps_known(k);
   TRELLIS_CONSTANTS(QP_VALUE)
@@ -146,7 +142,7 @@ static const qp_tunable_use trellis_tunable[] = {
 /* Find how many different values states have, and what follows what; of the linear's codebooks,
    which others will take the place of, nothing is known. */
 static qp_status find_entries(qp_kernel *k, size_t most, qp_error *err) {
-  const qp_quantizer *q = quantizer_of(k);
+  const qp_quantizer *q = qp_encode_quantizer(k);
   const size_t n = (size_t)q->dim << q->window;
   k->path_entries = 0;
   k->path_span = 1;
@@ -178,7 +174,7 @@ static qp_status find_entries(qp_kernel *k, size_t most, qp_error *err) {
 static unsigned shared_bytes(const qp_kernel *k, unsigned pairs) {
   const unsigned warps = k->block / WARP, parts = split_of(k, pairs).parts;
   const unsigned entries = k->path_entries ? k->path_entries : k->path_levels ? k->path_levels : 1;
-  const unsigned sums = parts > 1 ? parts * shape_of(quantizer_of(k)).groups : 0;
+  const unsigned sums = parts > 1 ? parts * shape_of(qp_encode_quantizer(k)).groups : 0;
   return 4 * pairs * (entries + sums + 1 + 2 * warps + 4);
 }
 
@@ -240,7 +236,7 @@ static unsigned steps_behind(const qp_quantizer *q, unsigned asked) {
 /* As many blocks as multiprocessors, or as have room for what they keep. */
 static placing place(const qp_kernel *k, unsigned pairs, unsigned sequences, const steps *s,
                      unsigned behind) {
-  const size_t slot = 4 * ((size_t)shape_of(quantizer_of(k)).groups + 2) * pairs;
+  const size_t slot = 4 * ((size_t)shape_of(qp_encode_quantizer(k)).groups + 2) * pairs;
   const unsigned keep = qp_choice_get(&k->choice, "keep");
   const unsigned blocks = (sequences + 2 * pairs - 1) / (2 * pairs);
   placing v = {.pairs = pairs, .grid = min_of(blocks, k->problem.sm_count), .behind = behind};
@@ -266,7 +262,7 @@ static placing place(const qp_kernel *k, unsigned pairs, unsigned sequences, con
 static placing place_best(const qp_kernel *k, unsigned pairs, unsigned sequences, const steps *s) {
   const unsigned keep = qp_choice_get(&k->choice, "keep");
   const placing again = place(k, pairs, sequences, s, 0);
-  const placing soon = place(k, pairs, sequences, s, steps_behind(quantizer_of(k), keep));
+  const placing soon = place(k, pairs, sequences, s, steps_behind(qp_encode_quantizer(k), keep));
   if (again.segment >= s->all || !soon.segment) return again;
   return keep || soon.cost < again.cost ? soon : again;
 }
@@ -295,7 +291,7 @@ static qp_status size_trellis(qp_kernel *k, qp_error *err) {
     return qp_fail(err, QP_E_LIMIT,
                    "%s: sequences of %u steps need more than %u bytes of shared memory or %d MB of "
                    "workspace",
-                   quantizer_of(k)->name, most_steps(&s), room, WORKSPACE_BYTES >> 20);
+                   qp_encode_quantizer(k)->name, most_steps(&s), room, WORKSPACE_BYTES >> 20);
   k->grid = v.grid;
   k->path_segment = v.segment;
   k->path_behind = v.behind;
@@ -336,10 +332,10 @@ static qp_status check_fed(const qp_problem *p, const char *family, qp_error *er
 
 /* The seam's steps, and those of the longest run. */
 static unsigned seam_of(const qp_kernel *k, const steps *s) {
-  return min_of(qp_coder_reach_of(quantizer_of(k)).seam, s->all);
+  return min_of(qp_coder_reach_of(qp_encode_quantizer(k)).seam, s->all);
 }
 static unsigned run_of(const qp_kernel *k, const steps *s) {
-  const qp_quantizer *q = quantizer_of(k);
+  const qp_quantizer *q = qp_encode_quantizer(k);
   const unsigned told = 4 * QP_CODER_TRELLIS_GRAIN / q->dim + qp_coder_reach_of(q).ahead;
   const unsigned seams = 2 * seam_of(k, s);
   return told > seams ? told : seams;
@@ -355,7 +351,7 @@ static unsigned run_of(const qp_kernel *k, const steps *s) {
 static const qp_named fed_constant[] = {FED_CONSTANTS(QP_NAMED)};
 
 static void fed_values(const qp_kernel *k, unsigned *v) {
-  const qp_quantizer *q = quantizer_of(k);
+  const qp_quantizer *q = qp_encode_quantizer(k);
   const unsigned pairs = qp_choice_get(&k->choice, "pairs");
   const steps s = steps_known(k);
   FED_CONSTANTS(QP_VALUE)
@@ -368,14 +364,14 @@ static const qp_tunable_use fed_tunable[] = {
 
 /* Bytes of shared memory as the template's struct Shared has them. */
 static unsigned fed_bytes(const qp_kernel *k, unsigned pairs, const steps *s) {
-  const unsigned targets = 2 * pairs * run_of(k, s) * quantizer_of(k)->dim;
+  const unsigned targets = 2 * pairs * run_of(k, s) * qp_encode_quantizer(k)->dim;
   return shared_bytes(k, pairs) + 4 * (4 * pairs + 2 * WARP + targets);
 }
 
 /* Bytes that a block keeps of a run, and how many blocks have room for it: one a group of rows, at
    most two a multiprocessor. */
 static size_t fed_workspace(const qp_kernel *k, unsigned pairs, const steps *s) {
-  return 4 * ((size_t)shape_of(quantizer_of(k)).groups + 2) * pairs * (run_of(k, s) + 1);
+  return 4 * ((size_t)shape_of(qp_encode_quantizer(k)).groups + 2) * pairs * (run_of(k, s) + 1);
 }
 static unsigned fed_blocks(const qp_kernel *k, unsigned pairs, const steps *s, unsigned groups) {
   const size_t fit = WORKSPACE_BYTES / fed_workspace(k, pairs, s);
@@ -412,7 +408,7 @@ static qp_status size_fed(qp_kernel *k, qp_error *err) {
     return qp_fail(err, QP_E_LIMIT,
                    "%s: %u pairs of sequences need %u bytes of shared memory, of which there are "
                    "%u, and %zu MB of workspace, of which %d may be",
-                   quantizer_of(k)->name, pairs, k->smem_bytes, room, one >> 20,
+                   qp_encode_quantizer(k)->name, pairs, k->smem_bytes, room, one >> 20,
                    WORKSPACE_BYTES >> 20);
   qp_choice_put(&k->choice, "pairs", pairs);
   return QP_OK;

@@ -9,16 +9,12 @@
 #include "gen/kernel/op_encode.h"
 
 enum {
-  WARP = 32,
-  ROWS = 32,          /* of a group of rows, */
-  FEW = 4,            /* columns of them that are coded together, where */
-  OF_A_LANE = 16,     /* weights of a lane's there are whole vectors; */
+  WARP = QP_ENCODE_WARP,
+  ROWS = QP_ENCODE_ROWS,
+  FEW = 4,           /* columns of them that are coded together, where */
+  OF_A_LANE = 16,    /* weights of a lane's there are whole vectors; */
   MOST_WEIGHTS = 160 /* else so many are looked for at once, for registers */
 };
-
-static const qp_quantizer *quantizer_of(const qp_kernel *k) {
-  return k->problem.segment[0].quantizer;
-}
 
 /* ---- Stages ---- */
 
@@ -37,7 +33,7 @@ static qp_status check_stages(const qp_problem *p, const char *family, qp_error 
 static const qp_named stages_constant[] = {STAGES_CONSTANTS(QP_NAMED)};
 
 static void stages_values(const qp_kernel *k, unsigned *v) {
-  const qp_quantizer *q = quantizer_of(k);
+  const qp_quantizer *q = qp_encode_quantizer(k);
   STAGES_CONSTANTS(QP_VALUE)
 }
 
@@ -68,25 +64,31 @@ const qp_kernel_op qp_op_encode_stages = {
 
 static qp_status check_fed(const qp_problem *p, const char *family, qp_error *err) {
   const qp_quantizer *q = p->segment[0].quantizer;
-  if (q->dim <= 2)
-    return qp_encode_other_kind(p, family, "vectors of more than two weights", err);
+  if (q->dim <= 2) return qp_encode_other_kind(p, family, "vectors of more than two weights", err);
   return qp_encode_check_vectors(p, family, err);
 }
 
 static qp_stream stream_of(const qp_kernel *k) { /* the check has seen that there is a layout */
   qp_stream s = {0};
-  qp_layout_stream(quantizer_of(k), k->problem.segment[0].rows, k->problem.columns, &s, NULL);
+  const qp_quantizer *q = qp_encode_quantizer(k);
+  qp_layout_stream(q, k->problem.segment[0].rows, k->problem.columns, &s, NULL);
   return s;
+}
+
+static unsigned steps_of(const qp_kernel *k) {
+  const qp_stream s = stream_of(k);
+  return s.superblocks * s.period.steps;
 }
 
 /* Columns whose codes are found for targets of the same errors: as qp_coder_grain says. */
 static unsigned grain_of(const qp_kernel *k) {
-  return OF_A_LANE % quantizer_of(k)->dim ? stream_of(k).period.blocks * QP_BLOCK_COLUMNS : FEW;
+  const unsigned dim = qp_encode_quantizer(k)->dim;
+  return OF_A_LANE % dim ? stream_of(k).period.blocks * QP_BLOCK_COLUMNS : FEW;
 }
 
 /* Vectors of these that are looked for at once. */
 static unsigned vectors_of(const qp_kernel *k) {
-  const unsigned dim = quantizer_of(k)->dim;
+  const unsigned dim = qp_encode_quantizer(k)->dim;
   unsigned n = ROWS;
   if (OF_A_LANE % dim == 0) return ROWS * FEW / dim;
   while (n * dim > MOST_WEIGHTS) n /= 2;
@@ -99,46 +101,44 @@ static unsigned vectors_of(const qp_kernel *k) {
   X(UNSIGNED, DIM, q->dim, "weights a code")                                                       \
   X(UNSIGNED, GRAIN, grain_of(k), "columns that are coded for the same errors")                    \
   X(UNSIGNED, VECTORS, vectors_of(k), "codes that are looked for together")                        \
-  X(UNSIGNED, STEPS, stream_of(k).superblocks * stream_of(k).period.steps, "codes of a lane")      \
+  X(UNSIGNED, STEPS, steps_of(k), "codes of a lane")                                               \
   X(FLAG, APART, q->sparse > 0, "some weights of a row come to their targets")
 
 static const qp_named fed_constant[] = {FED_CONSTANTS(QP_NAMED)};
 
 static void fed_values(const qp_kernel *k, unsigned *v) {
-  const qp_quantizer *q = quantizer_of(k);
+  const qp_quantizer *q = qp_encode_quantizer(k);
   FED_CONSTANTS(QP_VALUE)
 }
 
-static const qp_tunable_use fed_tunable[] = {
-    {"warps", 1, 8, QP_NEEDED, true, "warps a block"},
-};
+static const qp_tunable_use fed_tunable[] = {QP_ENCODE_FED_WARPS};
 
 /* Count bytes as the template's struct Shared has them. */
 static qp_status size_fed(qp_kernel *k, qp_error *err) {
   enum { WIDE = 8, PIECE = 1024, PIECE_OF_WIDE = 512 };
-  const unsigned dim = quantizer_of(k)->dim, vectors = vectors_of(k), warps = k->block / WARP;
+  const unsigned dim = qp_encode_quantizer(k)->dim, vectors = vectors_of(k);
+  const unsigned warps = k->block / WARP;
   if (vectors % warps)
     return qp_fail(err, QP_E_LIMIT, "%s: %u vectors at a time are not shared by %u warps",
-                   quantizer_of(k)->name, vectors, warps);
+                   qp_encode_quantizer(k)->name, vectors, warps);
   const unsigned piece = dim > WIDE ? PIECE_OF_WIDE : PIECE;
-  k->grid = (k->problem.segment[0].rows + ROWS - 1) / ROWS;
+  k->grid = qp_encode_fed_grid(k, ROWS);
   k->smem_bytes = 4 * (piece * (1 + dim) + vectors * (dim + 1));
   return QP_OK;
 }
 
 /* The decode, and where each of its codebooks begins behind each other. */
-static qp_status add_decode(qp_text *t, const qp_kernel *k, qp_error *err) {
-  const qp_quantizer *q = quantizer_of(k);
-  char *decode = qp_plain_cuda(q, "P0");
-  if (!decode) return qp_fail(err, QP_E_NOMEM, "no memory for the decode's text");
-  qp_text_add(t, "%sstatic __constant__ unsigned BOOK_AT[] = {", decode);
+static qp_status add_books(qp_text *t, const qp_kernel *k, qp_error *err) {
+  const qp_quantizer *q = qp_encode_quantizer(k);
+  const qp_status status = qp_encode_add_decode(t, k, err);
+  if (status) return status;
+  qp_text_add(t, "static __constant__ unsigned BOOK_AT[] = {");
   size_t at = 0;
   for (unsigned b = 0; b < QP_MAX_CODEBOOKS; b++) {
     qp_text_add(t, "%s%zu", b ? ", " : "", at);
     if (b < q->codebooks) at += (size_t)q->codebook[b].entries * q->codebook[b].dim;
   }
   qp_text_add(t, "};\n");
-  free(decode);
   return QP_OK;
 }
 
@@ -152,5 +152,5 @@ const qp_kernel_op qp_op_encode_fed_vectors = {
     .values = fed_values,
     .check = check_fed,
     .size = size_fed,
-    .hole = {QP_HOLES_OF_ALL, [QP_HOLE_quantizers] = add_decode},
+    .hole = {QP_HOLES_OF_ALL, [QP_HOLE_quantizers] = add_books},
 };
