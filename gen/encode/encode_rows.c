@@ -9,7 +9,8 @@
 #include "gen/encode/sparse.h"
 
 enum {
-  FED_COLUMNS = 64 /* with feedback: columns between two products with all of U before them */
+  FED_COLUMNS = 64, /* with feedback: columns between two products with all of U before them, */
+  NEAR_COLUMNS = 8  /* and those to which errors are passed on one by one */
 };
 
 typedef qp_encode_job job;
@@ -234,28 +235,56 @@ static unsigned read_from(const job *j, unsigned p, unsigned column, unsigned en
   return within ? end : seen_from(j, p, end);
 }
 
+/* What sums of errors know: those of [known, seen) began with a product of all before 'known'; from
+   'near' on they have what came since up to 'passed', those before it have all. */
+typedef struct fed {
+  unsigned known, seen, near, passed;
+} fed;
+
+/* Pass errors of columns before 'at' on to all sums. */
+static void pass_far(const job *j, const desk *d, fed *s, unsigned at) {
+  const unsigned from = at < s->near ? s->near : at;
+  if (s->passed < at && from < s->seen)
+    qp_feedback_pass(&j->feedback, s->passed, at, from, s->seen, d->error, d->sum);
+  s->passed = at;
+  s->near = at + NEAR_COLUMNS < s->seen ? at + NEAR_COLUMNS : s->seen;
+}
+
+/* Begin the sums of the next columns with one product of all errors so far. */
+static void begin_sums(const job *j, const desk *d, fed *s, unsigned p, unsigned column,
+                       unsigned next) {
+  const unsigned fresh = column < s->seen ? s->seen : column;
+  if (column < s->seen) pass_far(j, d, s, column);
+  s->known = s->passed = column;
+  s->seen = seen_from(j, p, next + FED_COLUMNS);
+  s->near = column + NEAR_COLUMNS < s->seen ? column + NEAR_COLUMNS : s->seen;
+  if (fresh < s->seen) qp_feedback_sum(&j->feedback, column, fresh, s->seen, d->error, d->sum);
+}
+
 /*
 ** Blocks of U in order.  Every FED_COLUMNS columns the sums of the next ones begin with one product
-** of all errors so far; errors that come later pass on to them block by block.
+** of all errors so far; errors that come later pass on to the next few columns at once, and to
+** others when there are some, or when these are read.
 */
 static qp_status code_fed_part(const job *j, desk *d, unsigned row_group, unsigned p, unsigned *k,
                                qp_error *err) {
   const qp_encoded *e = j->out;
   const qp_feedback *f = &j->feedback;
   const unsigned begin = e->part[p].column, end = begin + e->part[p].stream.columns;
-  unsigned known = begin, seen = begin; /* sums of [known, seen) know of all that is coded */
+  fed s = {begin, begin, begin, begin};
   qp_status status = QP_OK;
   for (; !status && *k < f->blocks && f->edge[*k] < end; ++*k) {
     const unsigned column = f->edge[*k], next = f->edge[*k + 1];
-    if (column == begin || column >= known + FED_COLUMNS) {
-      const unsigned fresh = column < seen ? seen : column;
-      known = column;
-      seen = seen_from(j, p, next + FED_COLUMNS);
-      if (fresh < seen) qp_feedback_sum(f, column, fresh, seen, d->error, d->sum);
-    }
-    qp_feedback_targets(f, column, read_from(j, p, column, next), d->x, d->sum, d->target);
+    const unsigned read = read_from(j, p, column, next);
+    if (column == begin || column >= s.known + FED_COLUMNS) begin_sums(j, d, &s, p, column, next);
+    if (read > s.near && s.passed < column) pass_far(j, d, &s, column);
+    qp_feedback_targets(f, column, read, d->x, d->sum, d->target);
     status = code_block(j, d, row_group, p, column, next, err);
-    if (!status) qp_feedback_pass(f, column, next, seen, d->error, d->sum);
+    if (status) break;
+    if (next < s.near)
+      qp_feedback_pass(f, column, next, next, s.near, d->error, d->sum);
+    else
+      pass_far(j, d, &s, next);
   }
   return status;
 }

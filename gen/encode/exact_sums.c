@@ -2,7 +2,6 @@
 /* Exact sums by strips of columns, whose part of U is brought to doubles once for 32 rows. */
 #include "gen/encode/exact_sums.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -89,22 +88,70 @@ QP_AVX512 static void add_avx512(strip *s, unsigned n, const double *errors, siz
   }
 }
 
-/* As add_row does, for sixteen columns at a time.  Returns how far it came. */
+/* As add_row does, for four columns at a time.  Returns how far it came. */
 QP_AVX2 static size_t add_row_avx2(size_t columns, size_t first, size_t last, size_t from,
                                    size_t end, const double *error, const float *u, double *sum) {
   size_t k = from;
-  for (; k + 16 <= end; k += 16) {
-    __m256d v[4];
-    QP_UNROLL for (unsigned m = 0; m < 4; m++) v[m] = _mm256_loadu_pd(sum + k + 4 * m);
-    for (size_t i = first; i < last; i++) {
-      const float *at = u + i * columns + k;
-      const __m256d e = _mm256_set1_pd(error[i]);
-      QP_UNROLL for (unsigned m = 0; m < 4; m++) v[m] =
-          _mm256_fmadd_pd(e, _mm256_cvtps_pd(_mm_loadu_ps(at + 4 * m)), v[m]);
-    }
-    QP_UNROLL for (unsigned m = 0; m < 4; m++) _mm256_storeu_pd(sum + k + 4 * m, v[m]);
+  for (; k + 4 <= end; k += 4) {
+    __m256d v = _mm256_loadu_pd(sum + k);
+    for (size_t i = first; i < last; i++)
+      v = _mm256_fmadd_pd(_mm256_set1_pd(error[i]),
+                          _mm256_cvtps_pd(_mm_loadu_ps(u + i * columns + k)), v);
+    _mm256_storeu_pd(sum + k, v);
   }
   return k;
+}
+
+/* Do so for all rows, eight columns and four rows at a time. */
+QP_AVX2 static size_t add_tiles_avx2(size_t columns, size_t first, size_t last, size_t from,
+                                     size_t end, const double *errors, const float *u,
+                                     double *sums) {
+  size_t at = from;
+  for (; at + 8 <= end; at += 8)
+    for (size_t r = 0; r < ROWS; r += 4) {
+      __m256d v[4][2];
+      QP_UNROLL for (unsigned k = 0; k < 4; k++) QP_UNROLL for (unsigned c = 0; c < 2; c++)
+          v[k][c] = _mm256_loadu_pd(sums + (r + k) * columns + at + 4 * c);
+      for (size_t i = first; i < last; i++) {
+        const float *row = u + i * columns + at;
+        const __m256d low = _mm256_cvtps_pd(_mm_loadu_ps(row));
+        const __m256d high = _mm256_cvtps_pd(_mm_loadu_ps(row + 4));
+        QP_UNROLL for (unsigned k = 0; k < 4; k++) {
+          const __m256d e = _mm256_broadcast_sd(errors + (r + k) * columns + i);
+          v[k][0] = _mm256_fmadd_pd(e, low, v[k][0]);
+          v[k][1] = _mm256_fmadd_pd(e, high, v[k][1]);
+        }
+      }
+      QP_UNROLL for (unsigned k = 0; k < 4; k++) QP_UNROLL for (unsigned c = 0; c < 2; c++)
+          _mm256_storeu_pd(sums + (r + k) * columns + at + 4 * c, v[k][c]);
+    }
+  return at;
+}
+
+/* Do so, sixteen columns and eight rows at a time. */
+QP_AVX512 static size_t add_tiles_avx512(size_t columns, size_t first, size_t last, size_t from,
+                                         size_t end, const double *errors, const float *u,
+                                         double *sums) {
+  size_t at = from;
+  for (; at + 16 <= end; at += 16)
+    for (size_t r = 0; r < ROWS; r += 8) {
+      __m512d v[8][2];
+      QP_UNROLL for (unsigned k = 0; k < 8; k++) QP_UNROLL for (unsigned c = 0; c < 2; c++)
+          v[k][c] = _mm512_loadu_pd(sums + (r + k) * columns + at + 8 * c);
+      for (size_t i = first; i < last; i++) {
+        const float *row = u + i * columns + at;
+        const __m512d low = _mm512_cvtps_pd(_mm256_loadu_ps(row));
+        const __m512d high = _mm512_cvtps_pd(_mm256_loadu_ps(row + 8));
+        QP_UNROLL for (unsigned k = 0; k < 8; k++) {
+          const __m512d e = _mm512_set1_pd(errors[(r + k) * columns + i]);
+          v[k][0] = _mm512_fmadd_pd(e, low, v[k][0]);
+          v[k][1] = _mm512_fmadd_pd(e, high, v[k][1]);
+        }
+      }
+      QP_UNROLL for (unsigned k = 0; k < 8; k++) QP_UNROLL for (unsigned c = 0; c < 2; c++)
+          _mm512_storeu_pd(sums + (r + k) * columns + at + 8 * c, v[k][c]);
+    }
+  return add_tiles_avx2(columns, first, last, at, end, errors, u, sums);
 }
 #endif
 
@@ -143,15 +190,20 @@ void qp_exact_sums(unsigned columns, unsigned depth, unsigned from, unsigned end
 
 void qp_exact_add(unsigned columns, unsigned first, unsigned last, unsigned from, unsigned end,
                   const double *errors, const float *u, double *sums) {
+  size_t begin = from;
 #ifdef QP_X86
-  const bool vectors = qp_simd() >= QP_SIMD_AVX2; /* asked once: it reads the environment */
+  const qp_simd_level simd = qp_simd(); /* asked once: it reads the environment */
+  if (simd >= QP_SIMD_AVX512)
+    begin = add_tiles_avx512(columns, first, last, from, end, errors, u, sums);
+  else if (simd >= QP_SIMD_AVX2)
+    begin = add_tiles_avx2(columns, first, last, from, end, errors, u, sums);
 #endif
-  for (size_t r = 0; r < ROWS; r++) {
+  for (size_t r = 0; r < ROWS && begin < end; r++) {
     const double *error = errors + r * columns;
     double *sum = sums + r * columns;
-    size_t at = from;
+    size_t at = begin;
 #ifdef QP_X86
-    if (vectors) at = add_row_avx2(columns, first, last, from, end, error, u, sum);
+    if (simd >= QP_SIMD_AVX2) at = add_row_avx2(columns, first, last, at, end, error, u, sum);
 #endif
     add_row(columns, first, last, at, end, error, u, sum);
   }

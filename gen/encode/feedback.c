@@ -235,9 +235,9 @@ void qp_feedback_sum(const qp_feedback *f, unsigned column, unsigned from, unsig
   qp_exact_sums(f->columns, column, from, end, errors, f->unit, sums);
 }
 
-void qp_feedback_pass(const qp_feedback *f, unsigned column, unsigned at, unsigned end,
-                      const double *errors, double *sums) {
-  qp_exact_add(f->columns, column, at, at, end, errors, f->unit, sums);
+void qp_feedback_pass(const qp_feedback *f, unsigned column, unsigned at, unsigned from,
+                      unsigned end, const double *errors, double *sums) {
+  qp_exact_add(f->columns, column, at, from, end, errors, f->unit, sums);
 }
 
 void qp_feedback_targets(const qp_feedback *f, unsigned from, unsigned end, const float *x,

@@ -60,10 +60,10 @@ void qp_feedback_free(qp_feedback *f);
 void qp_feedback_sum(const qp_feedback *f, unsigned column, unsigned from, unsigned end,
                      const double *errors, double *sums);
 
-/* Add what comes of the part of a block that was coded since:  sums[:, at..end) +=
-   errors[:, column..at) U[column..at, at..end),  with arrays as above. */
-void qp_feedback_pass(const qp_feedback *f, unsigned column, unsigned at, unsigned end,
-                      const double *errors, double *sums);
+/* Add what comes of columns that were coded since:  sums[:, from..end) +=
+   errors[:, column..at) U[column..at, from..end),  with arrays as above; at <= from. */
+void qp_feedback_pass(const qp_feedback *f, unsigned column, unsigned at, unsigned from,
+                      unsigned end, const double *errors, double *sums);
 
 /* Compute the targets of columns [from, end) by their sums; arrays as above. */
 void qp_feedback_targets(const qp_feedback *f, unsigned from, unsigned end, const float *x,

@@ -59,7 +59,7 @@ Test(feedback, sums_are_those_of_whole_numbers_in_any_order) {
   enum { HALF = COLUMNS / 2 };
   qp_feedback_sum(&feedback, HALF, HALF, COLUMNS, errors, sums);
   for (unsigned at = HALF; at + GRAIN < COLUMNS; at += GRAIN)
-    qp_feedback_pass(&feedback, at, at + GRAIN, COLUMNS, errors, sums);
+    qp_feedback_pass(&feedback, at, at + GRAIN, at + GRAIN, COLUMNS, errors, sums);
   for (unsigned r = 0; r < ROWS; r++)
     for (unsigned k = HALF; k < COLUMNS; k++)
       cr_assert_eq((long long)sums[r * COLUMNS + k], backwards(r, k, k / GRAIN * GRAIN),

@@ -129,7 +129,7 @@ static void pass_errors(const fed_check *c, fed_desk *d, unsigned from, unsigned
   for (size_t r = 0; r < ROWS; r++)
     for (size_t k = r * c->all + from; k < r * c->all + end; k++)
       d->error[k] = qp_feedback_error(d->value[k], d->x[k]);
-  qp_feedback_pass(&c->feedback, from, end, c->all, d->error, d->sum);
+  qp_feedback_pass(&c->feedback, from, end, end, c->all, d->error, d->sum);
 }
 
 /* What codes of a group of rows decode to, each row's by its own codebook. */
@@ -167,7 +167,7 @@ static qp_status encode_group(const fed_check *c, fed_desk *d, unsigned group) {
     for (size_t k = 0; k < BEFORE; k++)
       d->error[r * c->all + k] = c->errors[(group * (size_t)c->all + k) * ROWS + r];
   }
-  qp_feedback_pass(&c->feedback, 0, BEFORE, c->all, d->error, d->sum);
+  qp_feedback_pass(&c->feedback, 0, BEFORE, BEFORE, c->all, d->error, d->sum);
   const qp_status status = code_columns(c, d, group);
   for (size_t i = 0; i < (size_t)c->all * ROWS; i++)
     c->lost[group * (size_t)c->all * ROWS + i] = (int32_t)d->error[i % ROWS * c->all + i / ROWS];
