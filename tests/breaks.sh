@@ -396,7 +396,7 @@ broken "sums that are not made again from those before a segment" $paths \
 broken "the other sequence of a pair on the way back" $steps \
   'PAIRS + p.q], b.half), lowest)' 'PAIRS + p.q], 0), lowest)' $path
 broken "the numbers of another row's windows" $steps \
-  'number += WINDOWS' 'number += 0' $path
+  'number += ROWS * WINDOWS' 'number += 0' $path
 broken "the seam of a pair's first sequence for both" $paths \
   'g == s.seam[2 * p.q + 1]' 'g == s.seam[2 * p.q]' $path
 [ -z "$optimises_little" ] || export QPAL_NVRTC=$optimises_little
