@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tuner/check/case_text.h"
 #include "tuner/check/cases.h"
 #include "tuner/check/chain_cases.h"
 #include "tuner/command/commands.h"
@@ -29,40 +30,16 @@ static const qp_verb_help help = {
     "crashes fails alone: its process is replaced. What a limit of the family or device keeps\n"
     "from running is a SKIP with the reason."};
 
+/* Columns of a row that stand before its batch. */
+enum { BEFORE_BATCH = 3 };
+
 typedef struct check_options {
   bool all, few, kinds, no_pairs, json, quiet, fail_fast, chains, list, unrotate;
-  const char *device, *op, *without_op, *without, *type, *path, *family, *compile_only, *singles;
+  const char *device, *op, *without_op, *without, *type, *path, *family, *compile_only, *singles,
+      *without_rows;
   unsigned batch, jobs, seed, schedule, timeout_s;
   qp_shapes shape;
 } check_options;
-
-static void name_of(const qp_problem *p, char *to, size_t size) {
-  size_t n = 0;
-  to[0] = 0;
-  for (unsigned s = 0; s < p->segments && n < size; s++)
-    n += (size_t)snprintf(to + n, size - n, "%s%s", s ? "," : "", p->segment[s].quantizer->name);
-  if (!p->segments) snprintf(to, size, "%s", p->inverse ? "inverse" : "forward");
-}
-
-static void shape_of(const qp_problem *p, char *to, size_t size) {
-  size_t n = 0;
-  for (unsigned s = 0; s < p->segments && n < size; s++)
-    n += (size_t)snprintf(to + n, size - n, "%s%u", s ? "+" : "", p->segment[s].rows);
-  if (n < size && qp_op_has_columns(p->op))
-    n += (size_t)snprintf(to + n, size - n, "x%u%s", p->columns, p->top_k ? ", " : "");
-  if (n < size && qp_op_has_experts(p->op))
-    snprintf(to + n, size - n, "%u of %u", p->top_k, qp_problem_all_experts(p));
-}
-
-/* Tunables that are not at their defaults. */
-static void tunables_of(const qp_choice *c, char *to, size_t size) {
-  size_t n = 0;
-  to[0] = 0;
-  for (unsigned i = 0; i < c->family->tunables && n < size; i++)
-    if (c->value[i] != c->family->tunable[i].value[0])
-      n += (size_t)snprintf(to + n, size - n, "%s%s=%u", n ? "," : "", c->family->tunable[i].name,
-                            c->value[i]);
-}
 
 static const char *outcome_name(qp_outcome o) {
   return o == QP_OUTCOME_PASS   ? "PASS"
@@ -72,35 +49,14 @@ static const char *outcome_name(qp_outcome o) {
                                 : "FAIL";
 }
 
-static void type_of(const qp_case *c, char *to, size_t size) {
-  const qp_problem *p = &c->problem;
-  char more[48] = "";
-  size_t n = 0;
-  if (qp_problem_pieces(p) > 1) n = (size_t)snprintf(more, sizeof more, " %u pieces", p->pieces);
-  if (qp_side_block(p->rotation))
-    n += (size_t)snprintf(more + n, sizeof more - n, " in %u", qp_side_block(p->rotation));
-  snprintf(more + n, sizeof more - n, "%s%s", qp_side_has_order(p->rotation) ? " ordered" : "",
-           qp_side_has_scale(p->rotation) ? " scaled" : "");
-  snprintf(to, size, "%s%s%s%s%s%s", qp_dtype_name(p->type),
-           p->op == QP_OP_GEMM && p->out_type == QP_F32 ? "->f32" : "",
-           p->rotate_fused ? " rotated" : "", p->inverse ? " inverse" : "",
-           c->unrotate ? " unrotated" : "", more);
-}
-
 static void print_row(qp_table_out *t, const qp_case *c, const qp_result *r) {
-  const qp_problem *p = &c->problem;
-  char text[600];
+  qp_case_text text;
+  unsigned i = 0;
+  qp_case_text_make(c, &text);
   qp_table_row(t);
-  name_of(p, text, sizeof text);
-  qp_table_text(t, text);
-  qp_table_text(t, c->choice.family->name);
-  shape_of(p, text, sizeof text);
-  qp_table_text(t, text);
-  qp_table_number(t, p->batch, "%.0f");
-  type_of(c, text, sizeof text);
-  qp_table_text(t, text);
-  tunables_of(&c->choice, text, sizeof text);
-  qp_table_text(t, text);
+  while (i < BEFORE_BATCH) qp_table_text(t, text.of[i++]);
+  qp_table_number(t, c->problem.batch, "%.0f");
+  while (i < QP_CASE_TEXTS) qp_table_text(t, text.of[i++]);
   qp_table_number(t, r->error, "%.2e");
   qp_table_text(t, outcome_name(r->outcome));
   qp_table_text(t, r->outcome == QP_OUTCOME_PASS ? "" : r->why);
@@ -141,28 +97,23 @@ static bool is_default(const qp_choice *c) {
   return true;
 }
 
-static size_t widest(size_t room, const char *text) {
-  return strlen(text) > room ? strlen(text) : room;
-}
-
 static void begin_report(report *to) {
-  static const qp_column columns[] = {
-      {"quantizer", false}, {"family", false}, {"shape", false},  {"batch", true}, {"type", false},
-      {"tunables", false},  {"error", true},   {"result", false}, {"why", false},  {NULL, false}};
-  size_t room[sizeof columns / sizeof *columns] = {[6] = 8};
-  char text[600];
+  qp_column columns[QP_CASE_TEXTS + 5] = {[BEFORE_BATCH] = {"batch", true},
+                                          [QP_CASE_TEXTS + 1] = {"error", true},
+                                          {"result", false},
+                                          {"why", false},
+                                          {NULL, false}};
+  size_t room[sizeof columns / sizeof *columns] = {[QP_CASE_TEXTS + 1] = 8};
   if (to->table) return;
+  for (unsigned t = 0; t < QP_CASE_TEXTS; t++)
+    columns[t + (t >= BEFORE_BATCH)] = (qp_column){qp_case_columns[t], false};
   for (size_t i = 0; i < to->cases->count; i++) {
-    const qp_case *c = &to->cases->list[i];
-    name_of(&c->problem, text, sizeof text);
-    room[0] = widest(room[0], text);
-    room[1] = widest(room[1], c->choice.family->name);
-    shape_of(&c->problem, text, sizeof text);
-    room[2] = widest(room[2], text);
-    type_of(c, text, sizeof text);
-    room[4] = widest(room[4], text);
-    tunables_of(&c->choice, text, sizeof text);
-    room[5] = widest(room[5], text);
+    qp_case_text text;
+    qp_case_text_make(&to->cases->list[i], &text);
+    for (unsigned t = 0; t < QP_CASE_TEXTS; t++) {
+      size_t *widest = room + t + (t >= BEFORE_BATCH), width = strlen(text.of[t]);
+      if (width > *widest) *widest = width;
+    }
   }
   to->table = qp_table_new(columns, to->o->json);
   qp_table_stream(to->table, room);
@@ -296,6 +247,15 @@ static qp_status check_cases(const check_options *o, const qp_session *s, const 
   return status;
 }
 
+static qp_status leave_rows_out(const check_options *o, qp_cases *cases, qp_error *err) {
+  const size_t all = cases->count;
+  if (!o->without_rows) return QP_OK;
+  const qp_status status = qp_cases_leave_out(o->without_rows, cases, err);
+  if (status) return qp_fail_prefix(err, status, "--without-rows");
+  if (!cases->count) fprintf(stderr, "all %zu kernels are in %s\n", all, o->without_rows);
+  return QP_OK;
+}
+
 static qp_status run_cases(const check_options *o, const qp_session *s, const char *device,
                            const qp_case_wishes *w, int *code, qp_error *err) {
   qp_cases cases = {0};
@@ -303,8 +263,9 @@ static qp_status run_cases(const check_options *o, const qp_session *s, const ch
   bool *verify = NULL; /* NULL: all */
   qp_status status = qp_cases_make(s->families, w, &cases, err);
   if (!status && !cases.count) status = qp_cases_fail_none(s->families, w, err);
-  if (!status && o->list) {
-    list_cases(o, w, &cases);
+  if (!status) status = leave_rows_out(o, &cases, err);
+  if (!status && (o->list || !cases.count)) {
+    if (o->list) list_cases(o, w, &cases);
     qp_cases_free(&cases);
     return QP_OK;
   }
@@ -395,6 +356,8 @@ int qp_cmd_check(int argc, char **argv) {
       QP_TEXT("op", o.op, "LIST", "only these of  " QP_OPS(QP_OP_WORD)),
       QP_TEXT("without-op", o.without_op, "LIST", "all but these"),
       QP_TEXT("without", o.without, "LIST", "all quantizers but these"),
+      QP_TEXT("without-rows", o.without_rows, "FILE",
+              "not what passed in FILE, which --json wrote, or what --list --json listed there"),
       QP_TEXT("path", o.path, "PATH", "only gemms of this path: tensor, cuda or naive"),
       QP_TEXT("family", o.family, "NAME", "only this one (qpal list families)"),
       QP_TEXT("type", o.type, "TYPE", "only f16 or bf16"),

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/* A case as rows of `qpal check` show it, and rows that an earlier check wrote. */
+#ifndef QP_CASE_TEXT_H
+#define QP_CASE_TEXT_H
+
+#include "tuner/check/case.h"
+
+enum { QP_CASE_TEXTS = 5, QP_CASE_TEXT_BYTES = 600 };
+
+/* Names of the columns that say which case a row is of, but for its batch. */
+extern const char *const qp_case_columns[QP_CASE_TEXTS];
+
+/* What stands there: names of quantizers, family, rows and columns, types, tunables that are not at
+   their defaults.  A longer text is cut. */
+typedef struct qp_case_text {
+  char of[QP_CASE_TEXTS][QP_CASE_TEXT_BYTES];
+} qp_case_text;
+
+void qp_case_text_make(const qp_case *c, qp_case_text *out);
+
+/*
+** Take out of the list the cases of which 'file' has a row that passed or was listed only: the JSON
+** array that check --json or check --list --json writes.
+** QP_E_ARG names file, row and field; QP_E_IO, QP_E_NOMEM.  The list is untouched on error.
+*/
+qp_status qp_cases_leave_out(const char *file, qp_cases *cases, qp_error *err);
+
+#endif
