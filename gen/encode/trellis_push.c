@@ -175,6 +175,7 @@ QP_AVX2_INLINE uint64_t live_avx2(const qp_trellis *t, const uint16_t *before) {
 #define WIDTH          16u
 #define LOAD(from)     _mm256_load_si256((const __m256i *)(const void *)(from))
 #define LOAD_ANY(from) load(from)
+#define LEAST(a, b)    _mm256_min_epu16(a, b)
 #define STORE(to, v)   _mm256_store_si256((__m256i *)(void *)(to), v)
 #include "gen/encode/trellis_push_wide.h"
 
@@ -351,6 +352,11 @@ QP_AVX2 static void level_avx2(unsigned n, unsigned lowest, unsigned limit, uint
 
 /* ---- AVX-512: windows of 32 codes at least ---- */
 
+/* Minima, and sums that saturate, are found by one unit, comparisons by another. */
+QP_AVX512_INLINE __m512i least_avx512(__m512i a, __m512i b) {
+  return _mm512_mask_blend_epi16(_mm512_cmplt_epu16_mask(a, b), b, a);
+}
+
 #define live_avx512    live_avx2
 #define NAME(function) function##_avx512
 #define TARGET         QP_AVX512
@@ -360,6 +366,7 @@ QP_AVX2 static void level_avx2(unsigned n, unsigned lowest, unsigned limit, uint
 #define WIDTH          32u
 #define LOAD(from)     _mm512_load_si512(from)
 #define LOAD_ANY(from) _mm512_loadu_si512(from)
+#define LEAST(a, b)    least_avx512(a, b)
 #define STORE(to, v)   _mm512_store_si512(to, v)
 #include "gen/encode/trellis_push_wide.h"
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
 ** The forward step for one width of vectors.  trellis_push.c includes this text once for each
-** instruction set, with the names that trellis_step_wide.h explains, and with LOAD_ANY for what is
-** not aligned.  All of them are undefined again at the end, so there is no include guard.
+** instruction set, with the names that trellis_step_wide.h explains, with LOAD_ANY for what is not
+** aligned, and with LEAST for the lesser of two vectors' numbers, which may be found by another
+** unit than minima are.  All of them are undefined again at the end, so there is no include guard.
 */
 
 #include "gen/encode/square_wide.h"
@@ -53,6 +54,23 @@ INLINE void NAME(visit)(const qp_trellis *t, NAME(shape) s, uint32_t p, unsigned
   }
 }
 
+/* From groups p and p + 1 by the codes of a chunk, of strips. */
+INLINE void NAME(visit_two)(const qp_trellis *t, NAME(shape) s, uint32_t p, unsigned chunk,
+                            const uint16_t *square, const uint16_t *sum, VECTOR *least) {
+  const VECTOR one = MM(set1_epi16)((short)sum[0]), other = MM(set1_epi16)((short)sum[1]);
+  const size_t windows = t->rows.windows, at = (size_t)p * windows + (size_t)chunk * s.windows;
+  QP_UNROLL for (unsigned w = 0; w < s.windows; w++) {
+    const uint16_t *a = square + t->rows.offset[at + w];
+    const uint16_t *b = square + t->rows.offset[at + windows + w];
+    QP_UNROLL for (unsigned i = 0; i < s.vectors; i++) {
+      const VECTOR now = LEAST(MM(adds_epu16)(LOAD_ANY(a + i * WIDTH), one),
+                               MM(adds_epu16)(LOAD_ANY(b + i * WIDTH), other));
+      VECTOR *to = &least[w * s.vectors + i];
+      *to = MM(min_epu16)(*to, now);
+    }
+  }
+}
+
 /* All groups before that lead to row b of 'out', and the least of its sums so far. */
 INLINE VECTOR NAME(row)(const qp_trellis *t, NAME(shape) s, uint32_t b, unsigned chunk,
                         const VECTOR *x, const uint16_t *square, const uint16_t *before,
@@ -64,7 +82,9 @@ INLINE VECTOR NAME(row)(const qp_trellis *t, NAME(shape) s, uint32_t b, unsigned
     const uint32_t p = b * t->fan + first;
     uint64_t live = NAME(live)(t, before + p);
     if (live == ~UINT64_C(0) >> (64 - side)) {
-      for (unsigned j = 0; j < side; j++)
+      for (unsigned j = 0; !s.table && j < side; j += 2)
+        NAME(visit_two)(t, s, p + j, chunk, square, before + p + j, least);
+      for (unsigned j = 0; s.table && j < side; j++)
         NAME(visit)(t, s, p + j, chunk, x, square, before[p + j], least);
       continue;
     }
@@ -102,4 +122,5 @@ INLINE VECTOR NAME(rows)(const qp_trellis *t, NAME(shape) s, const int16_t *targ
 #undef WIDTH
 #undef LOAD
 #undef LOAD_ANY
+#undef LEAST
 #undef STORE
