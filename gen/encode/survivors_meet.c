@@ -354,6 +354,15 @@ QP_AVX512_INLINE __m128i load_eight(const uint16_t *from) {
   return _mm_loadu_si128((const __m128i *)(const void *)from);
 }
 
+/* at[index[i]] and the number behind it; where gcc 12 does not optimise, the intrinsic is a macro
+   with a sign that changes. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+QP_AVX512_INLINE __m512i gather_pairs(__m512i index, const uint16_t *at) {
+  return _mm512_i32gather_epi32(index, at, 2);
+}
+#pragma GCC diagnostic pop
+
 /* The same, the windows of two paths at a time. */
 QP_AVX512_INLINE unsigned sift_avx512(const reader *r, size_t first, const uint32_t *path,
                                       unsigned count, sifted *to) {
@@ -368,7 +377,7 @@ QP_AVX512_INLINE unsigned sift_avx512(const reader *r, size_t first, const uint3
         low, _mm512_inserti64x4(_mm512_set1_epi32((int)one), _mm256_set1_epi32((int)two), 1));
     const __m512i place = _mm512_cvtepu16_epi32(_mm256_set_m128i(load_eight(next), load_eight(at)));
     const __m512i from = _mm512_srl_epi32(place, _mm_cvtsi32_si128((int)r->coarse));
-    const __m512i least = _mm512_and_si512(low, _mm512_i32gather_epi32(from, r->least, 2));
+    const __m512i least = _mm512_and_si512(low, gather_pairs(from, r->least));
     const __mmask16 live = _mm512_cmplt_epu32_mask(_mm512_add_epi32(least, before), limit);
     const __m512i of = _mm512_or_si512(before, _mm512_slli_epi32(window, 16));
     _mm512_storeu_si512(to->place + n, _mm512_maskz_compress_epi32(live, place));
