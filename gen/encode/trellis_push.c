@@ -352,11 +352,6 @@ QP_AVX2 static void level_avx2(unsigned n, unsigned lowest, unsigned limit, uint
 
 /* ---- AVX-512: windows of 32 codes at least ---- */
 
-/* Minima, and sums that saturate, are found by one unit, comparisons by another. */
-QP_AVX512_INLINE __m512i least_avx512(__m512i a, __m512i b) {
-  return _mm512_mask_blend_epi16(_mm512_cmplt_epu16_mask(a, b), b, a);
-}
-
 #define live_avx512    live_avx2
 #define NAME(function) function##_avx512
 #define TARGET         QP_AVX512
@@ -366,7 +361,7 @@ QP_AVX512_INLINE __m512i least_avx512(__m512i a, __m512i b) {
 #define WIDTH          32u
 #define LOAD(from)     _mm512_load_si512(from)
 #define LOAD_ANY(from) _mm512_loadu_si512(from)
-#define LEAST(a, b)    least_avx512(a, b)
+#define LEAST(a, b)    qp_least(a, b)
 #define STORE(to, v)   _mm512_store_si512(to, v)
 #include "gen/encode/trellis_push_wide.h"
 

@@ -155,6 +155,8 @@ QP_AVX2_INLINE __m256i row_of_16_avx2(const uint16_t *from) {
 #define IS_NARROW(t)      false
 #define LOAD_ROW(n, from) row_of_##n##_avx2(from)
 #define TOGETHER          2
+#define LEAST(a, b)       _mm256_min_epu16(a, b)
+#define LEAST(a, b)       _mm256_min_epu16(a, b)
 #define REVERSE(v)        qp_reverse(v)
 #define LOAD(from)        _mm256_load_si256((const __m256i *)(const void *)(from))
 #define LOAD_NARROW(from) LOAD(from)
@@ -365,6 +367,7 @@ QP_AVX512_INLINE __m512i reverse_avx512(__m512i v) {
 #define IS_NARROW(t)      ((t)->spread == 16)
 #define LOAD_ROW(n, from) row_of_##n##_avx512(from)
 #define TOGETHER          4
+#define LEAST(a, b)       qp_least(a, b)
 #define REVERSE(v)        reverse_avx512(v)
 #define LOAD(from)        _mm512_load_si512(from)
 #define LOAD_NARROW(from)                                                                          \

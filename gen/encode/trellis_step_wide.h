@@ -82,6 +82,11 @@ INLINE VECTOR NAME(sums)(unsigned spread, const uint16_t *from) {
   }
 }
 
+/* The least of one or two vectors and what was the least so far. */
+INLINE void NAME(lessen)(VECTOR *least, unsigned rows, const VECTOR *now) {
+  *least = MM(min_epu16)(rows > 1 ? LEAST(now[0], now[1]) : now[0], *least);
+}
+
 /* Do as NAME(groups) does, with all choices, for WIDTH lanes of a pair of tiles. */
 INLINE void NAME(pair)(const qp_trellis *t, unsigned tile, unsigned at, form f, unsigned spread,
                        bool even, unsigned count, const qp_step_batch *b, unsigned from) {
@@ -89,6 +94,7 @@ INLINE void NAME(pair)(const qp_trellis *t, unsigned tile, unsigned at, form f, 
   const size_t lane = spread ? 0 : at;
   const int16_t *row = t->table + (size_t)tile * t->fan * 2 * LANES + at;
   const int16_t *const end = row + (size_t)t->fan * 2 * LANES;
+  const unsigned rows = f.clips && WIDTH == 32 ? 2 : 1;
   VECTOR x[TOGETHER][2], least[TOGETHER][2];
   QP_UNROLL for (unsigned k = 0; k < count; k++) QP_UNROLL for (unsigned i = 0; i < 2; i++) {
     x[k][i] = MM(set1_epi16)(b->x[from + k][i]);
@@ -96,18 +102,25 @@ INLINE void NAME(pair)(const qp_trellis *t, unsigned tile, unsigned at, form f, 
   }
   while (row < end) {
     size_t low = p.from[even && p.descends] + lane, up = p.from[1] + lane;
-    for (unsigned left = t->turned; left; left--, row += 2 * LANES) {
-      const VECTOR v[2] = {LOAD(row), LOAD(row + LANES)};
+    for (unsigned left = t->turned / rows; left; left--, row += rows * 2 * LANES) {
+      VECTOR v[2][2];
+      QP_UNROLL for (unsigned r = 0; r < rows; r++) v[r][0] = LOAD(row + r * 2 * LANES),
+                                                    v[r][1] = LOAD(row + r * 2 * LANES + LANES);
       QP_UNROLL for (unsigned k = 0; k < count; k++) {
         const uint16_t *sums = b->sum[from + k];
-        const VECTOR square = NAME(squares_of_two)(f, x[k], v);
-        const VECTOR one = NAME(sums)(spread, sums + low);
-        least[k][0] = MM(min_epu16)(MM(adds_epu16)(square, one), least[k][0]);
-        if (even) continue;
-        const VECTOR other = NAME(sums)(spread, sums + up);
-        least[k][1] = MM(min_epu16)(MM(adds_epu16)(square, other), least[k][1]);
+        VECTOR now[2][2];
+        QP_UNROLL for (unsigned r = 0; r < rows; r++) {
+          const VECTOR square = NAME(squares_of_two)(f, x[k], v[r]);
+          now[0][r] =
+              MM(adds_epu16)(square, NAME(sums)(spread, sums + low + r * (size_t)p.apart[0]));
+          if (!even)
+            now[1][r] =
+                MM(adds_epu16)(square, NAME(sums)(spread, sums + up + r * (size_t)p.apart[1]));
+        }
+        NAME(lessen)(&least[k][0], rows, now[0]);
+        if (!even) NAME(lessen)(&least[k][1], rows, now[1]);
       }
-      low += (size_t)p.apart[0], up += (size_t)p.apart[1];
+      low += rows * (size_t)p.apart[0], up += rows * (size_t)p.apart[1];
     }
   }
   QP_UNROLL for (unsigned k = 0; k < count; k++)
@@ -208,6 +221,7 @@ TARGET static void NAME(run)(const qp_trellis *t, unsigned tile, const qp_step_b
 #undef IS_NARROW
 #undef LOAD_ROW
 #undef TOGETHER
+#undef LEAST
 #undef REVERSE
 #undef LOAD
 #undef LOAD_NARROW

@@ -52,6 +52,11 @@ QP_AVX2_INLINE void qp_turn_eight(const uint16_t *const column[QP_TURN], uint16_
   }
 }
 
+/* Minima, and sums that saturate, are found by one unit, comparisons by another. */
+QP_AVX512_INLINE __m512i qp_least(__m512i a, __m512i b) {
+  return _mm512_mask_blend_epi16(_mm512_cmplt_epu16_mask(a, b), b, a);
+}
+
 /* Load eight sums of each of four columns that are 'apart' numbers apart. */
 QP_AVX512_INLINE __m512i qp_load_four(const uint16_t *from, ptrdiff_t apart) {
   __m128i v[4];
