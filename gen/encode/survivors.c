@@ -437,32 +437,46 @@ static void choose_limit(progress *p, qp_meeting *m, unsigned width) {
   p->bound = least_of(2 * m->limit, QP_NO_PATH);
 }
 
-/* Where the rows of the next position begin among those with a code: 'base' of them have others
-   before it. */
-static void set_begins(const qp_trellis *t, const qp_meeting *m, unsigned code, uint32_t base,
-                       uint32_t *begin) {
-  assert(rows_of(t));
-  const unsigned blocks = rows_of(t) / t->fan, joined = t->fan / rows_of(t);
-  if (!blocks && code % joined == 0) begin[code / joined] = base;
-  for (unsigned b = 0; b < blocks; b++)
-    begin[code * blocks + b] =
-        base + (b ? m->ends[(size_t)(b - 1) * t->fan + code] - code * (uint32_t)m->stride : 0);
+/* Where the rows of the next position begin in the ring.  Those with a code begin at m->next[code]
+   further on than in the list of that code.  By sixteens of codes, which lie side by side in
+   m->ends. */
+static void set_begins(const qp_trellis *t, const qp_meeting *m, uint32_t *begin) {
+  enum { SIDE_BY_SIDE = 16 };
+  const unsigned fan = t->fan, blocks = rows_of(t) / fan;
+  for (unsigned code = 0; code < fan; code += SIDE_BY_SIDE) {
+    const unsigned n = least_of(fan - code, SIDE_BY_SIDE);
+    const uint32_t *shift = m->next + code, *from = m->ends + code;
+    uint32_t *to = begin + (size_t)code * blocks;
+    for (unsigned c = 0; c < n; c++) to[c * blocks] = shift[c] + (code + c) * (uint32_t)m->stride;
+    for (unsigned b = 1; b < blocks; b++, from += fan)
+      for (unsigned c = 0; c < n; c++) to[c * blocks + b] = shift[c] + from[c];
+  }
+}
+
+/* The same where rows are fewer than codes: of several codes one row. */
+static void set_few_begins(const qp_trellis *t, const qp_meeting *m, uint32_t *begin) {
+  const unsigned rows = rows_of(t), joined = t->fan / rows;
+  assert(rows);
+  for (unsigned row = 0; row < rows; row++)
+    begin[row] = m->next[row * joined] + row * joined * (uint32_t)m->stride;
 }
 
 /* What was found to the ring, in order of groups, less the lowest sum. */
 static void take_found(progress *p, const qp_meeting *m) {
   const qp_trellis *t = p->t;
   uint32_t *begin = begins_at(p, p->at + 1), *path = paths_at(p->s, p->at + 1), base = 0;
-  const uint32_t lowest = m->lowest;
   for (unsigned code = 0; code < t->fan; code++) {
-    const uint32_t *from = m->found + code * m->stride;
-    const uint32_t count = m->next[code] - code * (uint32_t)m->stride;
-    set_begins(t, m, code, base, begin);
-    p->s->meet.less(count, from, lowest, path + base);
+    const uint32_t list = code * (uint32_t)m->stride, count = m->next[code] - list;
+    p->s->meet.less(count, m->found + code * m->stride, m->lowest, path + base);
+    m->next[code] = base - list;
     base += count;
   }
+  if (rows_of(t) < t->fan)
+    set_few_begins(t, m, begin);
+  else
+    set_begins(t, m, begin);
   begin[rows_of(t)] = base;
-  p->base += lowest;
+  p->base += m->lowest;
 }
 
 /* Where all sums are beyond their bits, the least code that may come is as good as any. */

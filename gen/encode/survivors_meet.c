@@ -36,12 +36,20 @@ FORCED_INLINE uint64_t may_come(const uint64_t *may, unsigned first) {
   return may ? may[first / 64] >> first % 64 : ~UINT64_C(0);
 }
 
+/* The logarithm of a power of two. */
+static inline unsigned bits_of(uint32_t power) {
+  unsigned bits = 0;
+  while (power >> bits > 1) bits++;
+  return bits;
+}
+
 /* Bring what is listed of a batch of windows from 'first' on, all of one block, to the lists by
    code; note where these end behind the block, if it does. */
 FORCED_INLINE void deal(const qp_trellis *t, qp_meeting *m, uint32_t first, uint32_t count,
                         const batch *b) {
   const unsigned row_bits = t->window - 2 * t->step, windows = t->rows.windows, n = b->count;
-  const uint32_t mask = t->fan - 1, rows = (first + count) / windows;
+  const unsigned window_bits = bits_of(windows), span_bits = bits_of(t->rows.span);
+  const uint32_t mask = t->fan - 1, rows = (first + count) >> window_bits;
   uint32_t *next = m->next, *found = m->found;
   const uint16_t *sum = b->sum[0];
   if (windows == 1 && row_bits >= t->step)
@@ -52,8 +60,8 @@ FORCED_INLINE void deal(const qp_trellis *t, qp_meeting *m, uint32_t first, uint
   else
     for (unsigned i = 0; i < n; i++) {
       const unsigned at = b->at[i], window = first + at / CHUNK;
-      const unsigned code = window % windows * t->rows.span + at % CHUNK;
-      const uint32_t group = code << row_bits | window / windows;
+      const unsigned code = (window & (windows - 1)) << span_bits | at % CHUNK;
+      const uint32_t group = code << row_bits | window >> window_bits;
       found[next[code]++] = (group & mask) << 16 | sum[at];
     }
   if ((first + count) % windows == 0 && (rows & mask) == 0)

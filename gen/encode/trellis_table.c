@@ -203,8 +203,8 @@ static qp_status make_tables(qp_trellis *t, const float *values, qp_error *err) 
 
 /* So many of 16 of the usual width lose as little as all of it. */
 static unsigned share_of(const qp_trellis *t) {
-  enum { LOOKING = 7, LOOKING_COARSELY = 10, LONG_STEPS = 14, LONG_STEP = 10 };
-  if (t->ahead.size) return t->ahead.coarse ? LOOKING_COARSELY : LOOKING;
+  enum { LOOKING = 7, LONG_STEPS = 14, LONG_STEP = 10 };
+  if (t->ahead.size) return LOOKING;
   return t->step >= LONG_STEP ? LONG_STEPS : SHARE_OF;
 }
 

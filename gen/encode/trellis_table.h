@@ -96,10 +96,9 @@ qp_status qp_trellis_make_kept(qp_trellis *t, unsigned window, unsigned step, un
                                unsigned width, const float *values, qp_error *err);
 
 /* Paths that are kept at each step of a long window where no step is looked ahead: 2^(21 - step),
-   twice that for up to 4 bits, at least 1024; qp_trellis_make keeps 7 or 10 of 16 of them where one
-   is (lookahead.h: coarse), 15 where rows move from strip to strip, and 14 of steps of 10 bits.
-   Other numbers are brought between QP_BEAM_LEAST and QP_BEAM_MOST or the number of groups; a
-   shorter window keeps all. */
+   twice that for up to 4 bits, at least 1024; qp_trellis_make keeps 7 of 16 of them where one is
+   (lookahead.h), and 14 of steps of 10 bits.  Other numbers are brought between QP_BEAM_LEAST and
+   QP_BEAM_MOST or the number of groups; a shorter window keeps all. */
 unsigned qp_trellis_usual_width(unsigned step);
 void qp_trellis_set_width(qp_trellis *t, unsigned width);
 

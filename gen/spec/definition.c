@@ -147,6 +147,20 @@ static void sweep_weights(const sweep *s, unsigned i, uint16_t *out) {
   unpack(s->q->dim, word, out);
 }
 
+/* Write the weights of 'count' states of a batch. */
+static void write_weights(const sweep *s, unsigned count, uint16_t *out) {
+  const uint32_t *pair = s->v[s->q->decode->output[0]];
+  const unsigned dim = s->q->dim;
+  for (unsigned i = 0; i < count; i++) {
+    if (dim == 2) { /* the usual case, of which there are many */
+      out[2 * i] = (uint16_t)(pair[i] & 0xffff);
+      out[2 * i + 1] = (uint16_t)(pair[i] >> 16);
+    } else {
+      sweep_weights(s, i, out + (size_t)i * dim);
+    }
+  }
+}
+
 qp_status qp_quantizer_table(const qp_quantizer *q, const uint32_t *fields,
                              const uint16_t *const *codebooks, uint16_t *out, qp_error *err) {
   if (!q->decode) return qp_fail(err, QP_E_ARG, "%s is a split: its parts have tables", q->name);
@@ -161,9 +175,8 @@ qp_status qp_quantizer_table(const qp_quantizer *q, const uint32_t *fields,
   const walk all = {states, 1, ~0u};
   for (uint32_t first = 0; first < states; first += BATCH) {
     evaluate_batch(q->decode, &s.env, &all, first, s.v);
-    for (unsigned i = 0; i < BATCH && first + i < states; i++) {
-      sweep_weights(&s, i, out + (size_t)(first + i) * q->dim);
-    }
+    const uint32_t left = states - first;
+    write_weights(&s, left < BATCH ? left : BATCH, out + (size_t)first * q->dim);
   }
   memset(out + (size_t)states * q->dim, 0,
          sizeof *out * q->dim * (((size_t)1 << q->window) - states)); /* planes that are not read */
