@@ -43,7 +43,7 @@ typedef struct qp_arguments {
   uint64_t signs, workspace, counters, zero, zero_words;
   uint64_t table, start;                                  /* encode */
   uint64_t errors, factor, sum_unit, metric, paths, part; /* encode-fed; values: of states, */
-  uint64_t apart;                                         /* and this */
+  uint64_t apart;                                         /* and this; rows-product: factor, part */
   uint64_t residual, sum, weight, post_weight, norm;      /* rotate-norm */
   uint64_t up, activation;                                /* Words of rotate-glu; of gemm-glu and
                                                         experts-glu only 'activation'. */
@@ -180,6 +180,13 @@ static inline uint64_t qp_glu_word(uint32_t activation, float limit) {
   WORD(apart, "const unsigned *apart",                                                             \
        "APART: bit k % 32 of [groups][32][K / 32, rounded up]: column k's weight comes to its "    \
        "target")
+
+#define QP_ROWS_PRODUCT_ARGUMENTS(WORD, LIST)                                                      \
+  WORD(x, "const float *a", "[K][32]: rows side by side")                                          \
+  WORD(factor, "const float *m", "M [K][stride]")                                                  \
+  WORD(y, "float *out", "[K][32]; may not be a")                                                   \
+  WORD(part, "unsigned stride, part",                                                              \
+       "elements of M from row to row; 0: i up to j, 1: from j on, 2: all")
 
 #define QP_ROTATE_NORM_ARGUMENTS(WORD, LIST)                                                       \
   WORD(x, "const void *x", "[rows][K]")                                                            \
@@ -322,7 +329,8 @@ static inline uint64_t qp_glu_word(uint32_t activation, float limit) {
   LAUNCH(COMBINE, QP_COMBINE_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                                  \
   LAUNCH(PLAIN, QP_PLAIN_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                                      \
   LAUNCH(EXPERTS_GLU, QP_EXPERTS_GLU_ARGUMENTS, QP_EXPERTS_SEGMENT_WORDS, QP_EXPERTS_STRIDE_WORDS) \
-  LAUNCH(ENCODE_FED, QP_ENCODE_FED_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)
+  LAUNCH(ENCODE_FED, QP_ENCODE_FED_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)                            \
+  LAUNCH(ROWS_PRODUCT, QP_ROWS_PRODUCT_ARGUMENTS, QP_NO_WORDS, QP_NO_WORDS)
 
 enum {
 #define X(name, arguments, segment, stride) QP_LAUNCH_##name,

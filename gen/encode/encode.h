@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "gen/encode/rows_product.h"
 #include "gen/spec/layout.h"
 #include "gen/spec/quantizer.h"
 #include "gen/spec/reference.h"
@@ -55,8 +56,11 @@ typedef struct qp_encode_feed {
 ** 'feed', or NULL, does the same with error feedback, for trellises that qp_coder_feeds_few, for
 ** vectors that qp_coder_feeds_vectors, for group fields, and for codes that may come in any order,
 ** of which it has the first pass.
-** All must be those of gen/encode bit for bit.  One thread at a time calls it.  QP_E_MISSING means
-** that it has nothing for this quantizer, and the threads do the work; other errors end the run.
+** 'product', or NULL, computes  out = a C  (QP_ROWS_BEFORE)  or  a C^T  (QP_ROWS_BEHIND)  of 32
+** rows side by side, [columns][32], with C the feedback's root.
+** All must be those of gen/encode bit for bit.  One thread at a time calls it, but 'product'
+** several may call at once.  QP_E_MISSING means that it has nothing for this quantizer, or so many
+** columns, and the threads do the work; other errors end the run.
 */
 typedef struct qp_encode_searcher {
   void *context;
@@ -64,6 +68,8 @@ typedef struct qp_encode_searcher {
                       const qp_encode_search *in, qp_error *err);
   qp_status (*feed)(void *context, const struct qp_coder *coder, const qp_stream *stream,
                     const qp_encode_feed *in, qp_error *err);
+  qp_status (*product)(void *context, const struct qp_feedback *f, qp_rows_part part,
+                       const float *a, float *out, qp_error *err);
 } qp_encode_searcher;
 
 typedef struct qp_encode_options {

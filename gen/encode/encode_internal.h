@@ -103,13 +103,16 @@ void qp_encode_copy_columns(float *to, unsigned to_stride, const float *from, un
 qp_status qp_encode_row_group(qp_encode_job *j, qp_encode_desk *d, unsigned row_group,
                               qp_error *err);
 /* Find codes that stand in d->work and d->value, in the order of the columns, again where that is
-   done, pack them and choose scales of rows. */
-void qp_encode_end_ordered(const qp_encode_job *j, qp_encode_desk *d, unsigned row_group);
+   done, pack them and choose scales of rows.  Errors here and below are a searcher's. */
+qp_status qp_encode_end_ordered(const qp_encode_job *j, qp_encode_desk *d, unsigned row_group,
+                                qp_error *err);
 /* With feedback: find the codes of a group of rows, which stand in d->work and d->value, again,
    each given all others. */
-void qp_encode_again(const qp_encode_job *j, qp_encode_desk *d, unsigned row_group);
+qp_status qp_encode_again(const qp_encode_job *j, qp_encode_desk *d, unsigned row_group,
+                          qp_error *err);
 /* Choose the scales of rows whose codes and values are known, and measure what they lose. */
-void qp_encode_fit_scales(const qp_encode_job *j, qp_encode_desk *d, unsigned row_group);
+qp_status qp_encode_fit_scales(const qp_encode_job *j, qp_encode_desk *d, unsigned row_group,
+                               qp_error *err);
 /* Where a coder puts the codes and fields of part p. */
 qp_coder_out qp_encode_out_of(const qp_encoded *e, unsigned p);
 

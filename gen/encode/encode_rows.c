@@ -312,18 +312,18 @@ static void end_fed(const job *j, const desk *d, unsigned row_group) {
   }
 }
 
-void qp_encode_end_ordered(const job *j, desk *d, unsigned row_group) {
-  if (j->again) qp_encode_again(j, d, row_group);
+qp_status qp_encode_end_ordered(const job *j, desk *d, unsigned row_group, qp_error *err) {
+  const qp_status status = j->again ? qp_encode_again(j, d, row_group, err) : QP_OK;
+  if (status) return status;
   end_fed(j, d, row_group);
-  qp_encode_fit_scales(j, d, row_group);
+  return qp_encode_fit_scales(j, d, row_group, err);
 }
 
 qp_status qp_encode_row_group(job *j, desk *d, unsigned row_group, qp_error *err) {
   qp_encode_load_rows(j, d, row_group);
   d->loses.known = false;
   qp_status status = j->feeds ? code_fed(j, d, row_group, err) : code_plainly(j, d, row_group, err);
-  if (!status && j->again) qp_encode_again(j, d, row_group);
+  if (!status && j->again) status = qp_encode_again(j, d, row_group, err);
   if (!status && j->feeds) end_fed(j, d, row_group);
-  if (!status) qp_encode_fit_scales(j, d, row_group);
-  return status;
+  return status ? status : qp_encode_fit_scales(j, d, row_group, err);
 }

@@ -41,9 +41,23 @@ static void add_losses(size_t columns, const float *x, const float *x_h, const f
   add_dots(columns, e, e_h, out->e_e);
 }
 
+/* Rows side by side times C, or its transpose: by the searcher where it can. */
+static qp_status multiply_root(const job *j, qp_rows_part part, const float *a, float *out,
+                               qp_error *err) {
+  const qp_encode_searcher *by = j->options->searcher;
+  qp_status status = QP_E_MISSING;
+  if (by && by->product) status = by->product(by->context, &j->feedback, part, a, out, err);
+  if (status != QP_E_MISSING) return status;
+  if (part == QP_ROWS_BEFORE)
+    qp_feedback_root(&j->feedback, a, out);
+  else
+    qp_feedback_slopes(&j->feedback, a, out);
+  return QP_OK;
+}
+
 /* Errors of rows as they are coded, e = v - x, and x, through C:  H + added = C C^T.  Where what
    was added is nearly all of a sum, through H. */
-static void multiply(const job *j, desk *d) {
+static qp_status multiply(const job *j, desk *d, qp_error *err) {
   const unsigned columns = j->out->columns;
   const qp_feedback *f = &j->feedback;
   float *x = d->side, *e = d->target; /* all are coded */
@@ -51,8 +65,9 @@ static void multiply(const job *j, desk *d) {
   qp_rows_gather(columns, d->x, x);
   qp_rows_gather(columns, d->value, e);
   for (size_t i = 0; i < (size_t)QP_GROUP_ROWS * columns; i++) e[i] -= x[i];
-  qp_feedback_root(f, x, d->x_root);
-  qp_feedback_root(f, e, d->e_root);
+  qp_status status = multiply_root(j, QP_ROWS_BEFORE, x, d->x_root, err);
+  if (!status) status = multiply_root(j, QP_ROWS_BEFORE, e, d->e_root, err);
+  if (status) return status;
   add_losses(columns, x, x, e, e, &plain);
   add_losses(columns, d->x_root, d->x_root, d->e_root, d->e_root, l);
   bool enough = true;
@@ -61,10 +76,11 @@ static void multiply(const job *j, desk *d) {
     enough = take_added(j, plain.e_e[r], &l->e_e[r]) && enough;
     take_added(j, plain.x_e[r], &l->x_e[r]);
   }
-  if (enough) return;
+  if (enough) return QP_OK;
   qp_feedback_times(f, x, d->part);
   qp_feedback_times(f, e, d->part_value);
   add_losses(columns, x, d->part, e, d->part_value, l);
+  return QP_OK;
 }
 
 /* Sums of e = v - x, when codes are others, by the slopes of  e - (size - 1) x. */
@@ -92,12 +108,13 @@ static void sum_again(const job *j, desk *d, const float *size, const float *slo
 ** A second pass: each code anew, given all others, for rows x / r, where r is the scale that the
 ** first pass's values want.  With e = v - x / r slopes are  e (H + added).
 */
-void qp_encode_again(const job *j, desk *d, unsigned row_group) {
+qp_status qp_encode_again(const job *j, desk *d, unsigned row_group, qp_error *err) {
   const qp_encoded *e = j->out;
   const size_t columns = e->columns;
   const qp_encode_loss *l = &d->loses;
   float size[QP_GROUP_ROWS], *slope = d->target;
-  multiply(j, d);
+  qp_status status = multiply(j, d, err);
+  if (status) return status;
   for (unsigned r = 0; r < QP_GROUP_ROWS; r++) {
     const double cross = l->x_x[r] + l->x_e[r], square = cross + l->x_e[r] + l->e_e[r];
     size[r] = cross > 0 && square > 0 ? (float)(square / cross) : 1;
@@ -105,7 +122,8 @@ void qp_encode_again(const job *j, desk *d, unsigned row_group) {
   for (size_t k = 0; k < columns; k++)
     for (size_t r = 0; r < QP_GROUP_ROWS; r++)
       d->e_root[k * QP_GROUP_ROWS + r] += (1 - size[r]) * d->x_root[k * QP_GROUP_ROWS + r];
-  qp_feedback_slopes(&j->feedback, d->e_root, d->side);
+  status = multiply_root(j, QP_ROWS_BEHIND, d->e_root, d->side, err);
+  if (status) return status;
   qp_rows_scatter(e->columns, d->side, slope);
   for (unsigned p = 0; p < e->parts; p++) {
     const qp_stream *s = &e->part[p].stream;
@@ -116,6 +134,7 @@ void qp_encode_again(const job *j, desk *d, unsigned row_group) {
                j->coder[p]->states, row, d->value, slope);
   }
   sum_again(j, d, size, slope);
+  return QP_OK;
 }
 
 /* ---- Scales of rows ---- */
@@ -157,10 +176,11 @@ typedef struct row_sums {
   double cross[QP_GROUP_ROWS], square[QP_GROUP_ROWS], power[QP_GROUP_ROWS];
 } row_sums;
 
-static void sum_rows(const job *j, desk *d, unsigned row_group, row_sums *s) {
+static qp_status sum_rows(const job *j, desk *d, unsigned row_group, row_sums *s, qp_error *err) {
   const size_t columns = j->out->columns;
   *s = (row_sums){0};
-  if (j->feeds && !d->loses.known) multiply(j, d);
+  const qp_status status = j->feeds && !d->loses.known ? multiply(j, d, err) : QP_OK;
+  if (status) return status;
   for (unsigned r = 0; r < qp_encode_rows_of(j->out, row_group); r++)
     for (size_t i = r * columns; i < (r + 1) * columns; i++) {
       const double x = (double)d->x[i], v = (double)d->value[i];
@@ -168,6 +188,7 @@ static void sum_rows(const job *j, desk *d, unsigned row_group, row_sums *s) {
       s->square[r] += v * v;
       s->power[r] += x * x;
     }
+  return QP_OK;
 }
 
 /* Each row's scale, fitted to what came out:  r = x.v / v.v,  through the Hessian if there is one.
@@ -205,15 +226,18 @@ static void measure_rows(const job *j, const desk *d, unsigned row_group, const 
 }
 
 /* Scales of rows, then what is stored apart, by these. */
-void qp_encode_fit_scales(const job *j, desk *d, unsigned row_group) {
+qp_status qp_encode_fit_scales(const job *j, desk *d, unsigned row_group, qp_error *err) {
   row_sums sums;
-  sum_rows(j, d, row_group, &sums);
+  qp_status status = sum_rows(j, d, row_group, &sums, err);
+  if (status) return status;
   choose_scales(j, d, row_group, &sums);
   if (d->any) {
     for (unsigned p = 0; p < j->out->parts; p++)
       if (j->out->part[p].stream.sparse) store_apart(j, d, row_group, p);
     d->loses.known = false;
-    sum_rows(j, d, row_group, &sums);
+    status = sum_rows(j, d, row_group, &sums, err);
+    if (status) return status;
   }
   measure_rows(j, d, row_group, &sums);
+  return QP_OK;
 }

@@ -147,8 +147,7 @@ static qp_status pack_ordered(job *j, desk *d, unsigned row_group, qp_error *err
   qp_status status = QP_OK;
   for (unsigned p = 0; p < j->out->parts && !status; p++)
     if (j->out->part[p].stream.columns) status = take_codes(j, d, row_group, p, err);
-  if (!status) qp_encode_end_ordered(j, d, row_group);
-  return status;
+  return status ? status : qp_encode_end_ordered(j, d, row_group, err);
 }
 
 static qp_status pack_row_group(job *j, desk *d, unsigned row_group, qp_error *err) {
@@ -170,8 +169,7 @@ static qp_status pack_row_group(job *j, desk *d, unsigned row_group, qp_error *e
     if (j->lanes[p].apart) find_apart_targets(j, d, row_group, p);
     qp_encode_set_apart(j, d, p, e->part[p].column, e->part[p].column + s->columns);
   }
-  qp_encode_fit_scales(j, d, row_group);
-  return QP_OK;
+  return qp_encode_fit_scales(j, d, row_group, err);
 }
 
 /* Part p of n row groups: its codes, and where errors are fed also these. */

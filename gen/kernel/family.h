@@ -51,7 +51,7 @@ typedef struct qp_family {
 #define QP_FAMILY_FIELDS(X)                                                                        \
   X(name, "the family's name, which begins its kernels' names")                                    \
   X(op, "gemm, gemm-glu, rotate, rotate-norm, rotate-glu, dequant, gather, encode, route, "        \
-        "experts, attend, pick, combine, plain, experts-glu, encode-fed")                          \
+        "experts, attend, pick, combine, plain, experts-glu, encode-fed, rows-product")            \
   X(form, "which of the operation's forms the template is written for; the usual one")             \
   X(path, "a name for --path and plans; families of one path compete; none")                       \
   X(rank, "1 to 1000: the lowest is the operation's default; 1000")                                \

@@ -123,7 +123,8 @@ typedef struct qp_kernel_op {
   ROW(pick)                                                                                        \
   ROW(combine)                                                                                     \
   ROW(plain)                                                                                       \
-  ROW(experts_glu)
+  ROW(experts_glu)                                                                                 \
+  ROW(rows_product)
 
 #define X(name) extern const qp_kernel_op qp_op_##name;
 QP_KERNEL_OPS(X)

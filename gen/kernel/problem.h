@@ -38,7 +38,8 @@ enum {
   X(COMBINE, "combine", false, false, false, false)                                                \
   X(PLAIN, "plain", false, false, false, false)                                                    \
   X(EXPERTS_GLU, "experts-glu", true, true, false, true)                                           \
-  X(ENCODE_FED, "encode-fed", true, false, false, false)
+  X(ENCODE_FED, "encode-fed", true, false, false, false)                                           \
+  X(ROWS_PRODUCT, "rows-product", false, false, false, false)
 
 /* Their names for a help text, as QP_OPS(QP_OP_WORD). */
 #define QP_OP_WORD(id, name, ...) name " "
@@ -81,6 +82,8 @@ typedef enum qp_dtype { QP_F16, QP_BF16, QP_F32 } qp_dtype;
 **          X' is X, (offset + w) * X / rms(X), or activation(gate) * up
 ** encode-fed   codes of W~[M,K], the errors of each eight columns fed forward into those behind
 **          (gen/encode/feedback.h); one segment, a trellis
+** rows-product  out[j] = sum of M[j][i] a[i]  for each j < K and 32 rows side by side, over i up to
+**          j, from j on, or all, i rising (gen/encode/rows_product.h)
 ** encode   codes of W~[M,K], given as the lanes' sequences (gen/spec/layout.h); one segment, which
 **          is no split
 ** X~ is X, or with 'rotate_fused' H (s * X).

@@ -116,6 +116,15 @@ Test(encode_kernel, errors_are_fed_forward_into_sparse_entries_beside_trellises_
   }
 }
 
+/* Of a triangle, of its transpose, of all of a matrix: by the seed. */
+Test(encode_kernel, products_of_rows_are_those_of_the_cpu) {
+  char op[64];
+  for (unsigned seed = 1; seed <= 3; seed++) {
+    snprintf(op, sizeof op, "rows-product --few --seed %u", seed);
+    check_by(op, "sim:sm_90:2", "");
+  }
+}
+
 /* Errors pass on within the larger group, and to the next, which is not whole. */
 Test(encode_kernel, errors_of_fields_of_two_sizes_are_fed_forward_as_by_the_cpu) {
   check_by("encode-fed --shape 16x64", "sim:sm_90:2",

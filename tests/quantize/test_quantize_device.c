@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* qpal quantize --device: what encode kernels write is what the threads write, byte for byte. */
-#include "tests/quantize/quantize_kit.h"
-
 #include <math.h>
 #include <sys/stat.h>
+
+#include "gen/compile/compile.h"
+#include "gen/encode/feedback.h"
+#include "gen/encode/sample.h"
+#include "tuner/quantize/device_search.h"
+
+#include "tests/quantize/quantize_kit.h"
 
 /* Trellises small enough for the simulator. */
 static const char spec[] =
@@ -272,6 +277,46 @@ Test(quantize_device, fields_of_vectors_that_add_up) {
 /* What rounds to BF16 on the way has no encode kernel: threads do it. */
 Test(quantize_device, what_has_no_kernel_is_encoded_by_threads) {
   expect_same("--quantizer int4-g128-bf16 --keep mlp", "\n0 codes by kernels on sim");
+}
+
+/* Products with C and its transpose, by the searcher and here. */
+static void expect_same_products(const qp_encode_searcher *by, float alike) {
+  enum { COLUMNS = 512, CELLS = COLUMNS * 32 };
+  static float h[COLUMNS * COLUMNS], a[CELLS], got[CELLS], wanted[CELLS];
+  unsigned *edge = malloc(2 * sizeof *edge); /* it is the feedback's */
+  qp_feedback f;
+  for (int i = 0; i < COLUMNS * COLUMNS; i++)
+    h[i] = powf(alike, fabsf((float)(i / COLUMNS - i % COLUMNS)));
+  edge[0] = 0, edge[1] = COLUMNS;
+  cr_assert_eq(qp_feedback_make(&f, COLUMNS, h, 0.01, edge, 1, &err), QP_OK, "%s", err.text);
+  qp_sample_gaussian(5, CELLS, a);
+  for (unsigned n = 0; n < 2; n++) {
+    const qp_rows_part part = n ? QP_ROWS_BEHIND : QP_ROWS_BEFORE;
+    cr_assert_eq(by->product(by->context, &f, part, a, got, &err), QP_OK, "%s", err.text);
+    if (n)
+      qp_feedback_slopes(&f, a, wanted);
+    else
+      qp_feedback_root(&f, a, wanted);
+    cr_expect_eq(memcmp(got, wanted, sizeof got), 0, "%g, %u", (double)alike, n);
+  }
+  qp_feedback_free(&f);
+}
+
+/* Of one linear's Hessian after the other's. */
+Test(quantize_device, products_with_the_root_of_a_hessian) {
+  qp_families *families;
+  qp_compiler *compiler;
+  qp_device_search *search;
+  const qp_compiler_options options = {.workers = 1};
+  cr_assert_eq(qp_families_open(&families, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_compiler_open(&options, &compiler, &err), QP_OK, "%s", err.text);
+  cr_assert_eq(qp_device_search_open("sim", 90, 2, compiler, families, &search, &err), QP_OK, "%s",
+               err.text);
+  expect_same_products(qp_device_search_hook(search), 0.9f);
+  expect_same_products(qp_device_search_hook(search), 0.5f);
+  qp_device_search_close(search);
+  qp_compiler_close(compiler);
+  qp_families_close(families);
 }
 
 Test(quantize_device, a_device_that_is_not_there_is_told) {

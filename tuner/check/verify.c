@@ -358,6 +358,8 @@ static const qp_op_check checks[QP_OP_COUNT] = {
     [QP_OP_ATTEND] = {.inputs = qp_check_attend_inputs, .outputs = qp_check_attend_outputs},
     [QP_OP_PICK] = {.inputs = qp_check_pick_inputs, .outputs = qp_check_pick_outputs},
     [QP_OP_PLAIN] = {.inputs = qp_check_plain_inputs, .outputs = qp_check_plain_outputs},
+    [QP_OP_ROWS_PRODUCT] = {.inputs = qp_check_rows_product_inputs,
+                            .outputs = qp_check_rows_product_outputs},
     [QP_OP_COMBINE] = {.inputs = qp_check_combine_inputs, .outputs = qp_check_combine_outputs},
 };
 

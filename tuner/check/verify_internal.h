@@ -191,6 +191,11 @@ void qp_check_expert_products(qp_check *c, unsigned segment, unsigned row, const
 /* QP_E_WRONG: an assignment to what is no expert did not give 0. */
 qp_status qp_check_others(qp_check *c, unsigned segment, const unsigned char *y, qp_verdict *v);
 
+/* ---- rows-product (verify_rows_product.c) ---- */
+
+qp_status qp_check_rows_product_inputs(qp_check *c);
+qp_status qp_check_rows_product_outputs(qp_check *c, qp_check_sums *s, qp_verdict *v);
+
 /* ---- combine (verify_combine.c) ---- */
 
 qp_status qp_check_combine_inputs(qp_check *c);

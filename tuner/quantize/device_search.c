@@ -3,6 +3,7 @@
 #include "tuner/quantize/device_search.h"
 
 #include <assert.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +28,9 @@ enum {
   ROOM_FACTOR,
   ROOM_UNITS,
   ROOM_APART,
+  ROOM_ROOT,
+  ROOM_ROWS,
+  ROOM_PRODUCT,
   ROOMS
 };
 
@@ -38,7 +42,7 @@ typedef struct room {
 /* A kernel of one quantizer and number of columns. */
 typedef struct searcher {
   struct searcher *next;
-  const qp_quantizer *quantizer;
+  const qp_quantizer *quantizer; /* NULL: of products */
   unsigned columns;
   qp_op op;
   qp_status none; /* why there is no kernel */
@@ -59,7 +63,9 @@ struct qp_device_search {
   searcher *searchers;
   room room[ROOMS];
   unsigned long factor; /* whose U the device has; 0: none's */
-  size_t codes;         /* found so far */
+  unsigned long root;   /* whose C */
+  pthread_mutex_t product;
+  size_t codes; /* found so far */
 };
 
 /* x^ and t^ as fp32, times 2^doublings and this: a unit of sums is the least fp32 number. */
@@ -239,19 +245,19 @@ static qp_status load_kernel(qp_device_search *s, searcher *k, qp_error *err) {
   return status;
 }
 
-static qp_status make_kernel(qp_device_search *s, const qp_stream *stream, searcher *k,
-                             qp_error *err) {
+static qp_status make_kernel(qp_device_search *s, unsigned rows, searcher *k, qp_error *err) {
   qp_problem problem = {.op = k->op,
-                        .segments = 1,
-                        .columns = stream->columns,
+                        .segments = k->quantizer ? 1 : 0,
+                        .columns = k->columns,
                         .batch = 1,
                         .arch = s->arch,
                         .sm_count = s->sm_count};
   problem.segment[0].quantizer = k->quantizer;
-  problem.segment[0].rows = stream->rows;
+  problem.segment[0].rows = rows;
   const qp_family *family = qp_families_serving(s->families, &problem, NULL);
   if (!family)
-    return qp_fail(err, QP_E_MISSING, "no family of kernels encodes %s", k->quantizer->name);
+    return qp_fail(err, QP_E_MISSING, "no family of kernels does %s of %s", qp_op_name(k->op),
+                   k->quantizer ? k->quantizer->name : "rows");
   qp_choice choice;
   qp_choice_default(family, &choice);
   qp_status status = qp_kernel_make(s->families, &problem, &choice, &k->kernel, err);
@@ -259,17 +265,16 @@ static qp_status make_kernel(qp_device_search *s, const qp_stream *stream, searc
   return status ? status : load_kernel(s, k, err);
 }
 
-static qp_status find_searcher(qp_device_search *s, qp_op op, const qp_stream *stream,
-                               searcher **out, qp_error *err) {
-  const qp_quantizer *q = stream->quantizer;
+static qp_status find_searcher(qp_device_search *s, qp_op op, const qp_quantizer *q, unsigned rows,
+                               unsigned columns, searcher **out, qp_error *err) {
   for (searcher *k = s->searchers; k; k = k->next)
-    if (k->quantizer == q && k->columns == stream->columns && k->op == op) return *out = k, k->none;
+    if (k->quantizer == q && k->columns == columns && k->op == op) return *out = k, k->none;
   searcher *k = calloc(1, sizeof *k);
   if (!k) return qp_fail(err, QP_E_NOMEM, "no memory for a kernel");
   k->quantizer = q;
-  k->columns = stream->columns;
+  k->columns = columns;
   k->op = op;
-  qp_status status = make_kernel(s, stream, k, err);
+  qp_status status = make_kernel(s, rows, k, err);
   if (status && !k->none) {
     if (k->module) qp_device_unload(s->dev, k->module);
     qp_kernel_free(&k->kernel);
@@ -385,7 +390,8 @@ static qp_status search(void *context, const qp_coder *coder, const qp_stream *s
   const amounts n = amounts_of(coder, stream, in->sequences, false);
   const size_t beside = n.fields ? n.fields : n.sequences;
   searcher *k = NULL;
-  qp_status status = find_searcher(s, QP_OP_ENCODE, stream, &k, err);
+  qp_status status =
+      find_searcher(s, QP_OP_ENCODE, stream->quantizer, stream->rows, stream->columns, &k, err);
   if (status) return status;
   qp_arguments a = {.rows = (unsigned)n.sequences};
   status = put_tables(s, coder, k, &n, in->tables, &a.table, err);
@@ -446,7 +452,8 @@ static qp_status feed(void *context, const qp_coder *coder, const qp_stream *str
   const size_t errors = sizeof *in->errors * rows * all;
   const size_t targets = sizeof *in->targets * rows * stream->columns;
   searcher *k = NULL;
-  qp_status status = find_searcher(s, QP_OP_ENCODE_FED, stream, &k, err);
+  qp_status status =
+      find_searcher(s, QP_OP_ENCODE_FED, stream->quantizer, stream->rows, stream->columns, &k, err);
   if (status) return status;
   qp_arguments a = {.rows = in->groups};
   status = put_apart(s, rows, stream->columns, in->apart, &a.apart, err);
@@ -475,6 +482,49 @@ static qp_status feed(void *context, const qp_coder *coder, const qp_stream *str
                 : QP_OK;
 }
 
+/* ---- Products with a Hessian's root ---- */
+
+static qp_status put_root(qp_device_search *s, const qp_feedback *f, qp_devptr *out,
+                          qp_error *err) {
+  const size_t bytes = sizeof *f->root * f->columns * f->stride;
+  qp_status status = need(s, ROOM_ROOT, bytes, out, err);
+  if (status || (f->serial && s->root == f->serial)) return status;
+  s->root = 0;
+  status = qp_device_upload(s->dev, *out, f->root, bytes, err);
+  if (!status) s->root = f->serial;
+  return status;
+}
+
+static qp_status multiply(qp_device_search *s, const qp_feedback *f, qp_rows_part part,
+                          const float *a, float *out, qp_error *err) {
+  const size_t bytes = sizeof *a * f->columns * QP_PRODUCT_ROWS;
+  const uint32_t word[] = {(uint32_t)f->stride, part};
+  qp_arguments args = {.part = word_of(&word[0], &word[1])};
+  searcher *k = NULL;
+  qp_status status = find_searcher(s, QP_OP_ROWS_PRODUCT, NULL, 0, f->columns, &k, err);
+  if (status) return status;
+  status = put_root(s, f, &args.factor, err);
+  if (!status) status = need(s, ROOM_ROWS, bytes, &args.x, err);
+  if (!status) status = need(s, ROOM_PRODUCT, bytes, &args.y, err);
+  if (!status) status = qp_device_upload(s->dev, args.x, a, bytes, err);
+  if (!status) status = launch(s, k, &args, err);
+  if (!status) status = qp_device_download(s->dev, out, args.y, bytes, err);
+  return status ? qp_fail_prefix(err, status, "products on the device") : QP_OK;
+}
+
+/* Threads that have coded their rows take turns. A product of few columns is found sooner than it
+   is launched. */
+static qp_status product(void *context, const qp_feedback *f, qp_rows_part part, const float *a,
+                         float *out, qp_error *err) {
+  enum { FEW = 512 };
+  qp_device_search *s = context;
+  if (f->columns < FEW) return QP_E_MISSING;
+  pthread_mutex_lock(&s->product);
+  const qp_status status = multiply(s, f, part, a, out, err);
+  pthread_mutex_unlock(&s->product);
+  return status;
+}
+
 /* ---- Opening ---- */
 
 qp_status qp_device_search_open(const char *device, unsigned arch, unsigned sm_count,
@@ -484,7 +534,8 @@ qp_status qp_device_search_open(const char *device, unsigned arch, unsigned sm_c
   if (!s) return qp_fail(err, QP_E_NOMEM, "no memory for a device");
   *s = (qp_device_search){
       .families = families, .compiler = compiler, .arch = arch, .sm_count = sm_count};
-  s->hook = (qp_encode_searcher){.context = s, .search = search, .feed = feed};
+  s->hook = (qp_encode_searcher){.context = s, .search = search, .feed = feed, .product = product};
+  pthread_mutex_init(&s->product, NULL);
   const qp_status status = qp_device_open(device, &s->dev, err);
   if (status) return qp_device_search_close(s), status;
   *out = s;
@@ -503,6 +554,7 @@ void qp_device_search_close(qp_device_search *s) {
   for (unsigned i = 0; i < ROOMS; i++)
     if (s->room[i].at) qp_device_free(s->dev, s->room[i].at);
   if (s->dev) qp_device_close(s->dev);
+  pthread_mutex_destroy(&s->product);
   free(s);
 }
 

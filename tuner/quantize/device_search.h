@@ -30,7 +30,8 @@ void qp_device_search_close(qp_device_search *s);
 /*
 ** Give the searcher that is put into qp_encode_options; it is valid as long as 's' is.  Its search
 ** fails with QP_E_MISSING where no encode kernel takes the quantizer (gen/kernel/op_encode.c), with
-** QP_E_DEVICE where a launch fails, and with errors of the compiler.
+** QP_E_DEVICE where a launch fails, and with errors of the compiler.  Its products are QP_E_MISSING
+** of fewer than 512 columns.
 */
 const qp_encode_searcher *qp_device_search_hook(const qp_device_search *s);
 
