@@ -41,6 +41,12 @@ INLINE void NAME(groups)(const qp_trellis *t, unsigned group, const int16_t *row
   QP_UNROLL for (unsigned k = 0; k < count; k++) STORE(b->least[from + k] + group, least[k]);
 }
 
+/* Any one sequence: few, so that it is made once for all forms. */
+TARGET static void NAME(one)(const qp_trellis *t, unsigned group, const int16_t *row, form f,
+                             const qp_step_batch *b, unsigned from) {
+  NAME(groups)(t, group, row, f, IS_NARROW(t), 1, b, from);
+}
+
 INLINE void NAME(tile)(const qp_trellis *t, unsigned tile, form f, bool narrow,
                        const qp_step_batch *b) {
   const int16_t *row = t->table + (size_t)tile * t->fan * f.dim * LANES;
@@ -48,7 +54,7 @@ INLINE void NAME(tile)(const qp_trellis *t, unsigned tile, form f, bool narrow,
     const unsigned group = tile * LANES + at;
     unsigned k = 0;
     for (; k + 4 <= b->count; k += 4) NAME(groups)(t, group, row + at, f, narrow, 4, b, k);
-    for (; k < b->count; k++) NAME(groups)(t, group, row + at, f, narrow, 1, b, k);
+    for (; k < b->count; k++) NAME(one)(t, group, row + at, f, b, k);
   }
 }
 
@@ -94,7 +100,7 @@ INLINE void NAME(pair)(const qp_trellis *t, unsigned tile, unsigned at, form f, 
   const size_t lane = spread ? 0 : at;
   const int16_t *row = t->table + (size_t)tile * t->fan * 2 * LANES + at;
   const int16_t *const end = row + (size_t)t->fan * 2 * LANES;
-  const unsigned rows = f.clips && WIDTH == 32 ? 2 : 1;
+  const unsigned rows = count > 1 && f.clips && WIDTH == 32 ? 2 : 1;
   VECTOR x[TOGETHER][2], least[TOGETHER][2];
   QP_UNROLL for (unsigned k = 0; k < count; k++) QP_UNROLL for (unsigned i = 0; i < 2; i++) {
     x[k][i] = MM(set1_epi16)(b->x[from + k][i]);
@@ -145,8 +151,8 @@ INLINE VECTOR NAME(near)(const qp_trellis *t, unsigned tile, unsigned at, form f
   return least;
 }
 
-INLINE void NAME(near_pair)(const qp_trellis *t, unsigned tile, unsigned at, form f,
-                            const qp_step_batch *b) {
+TARGET static void NAME(near_pair)(const qp_trellis *t, unsigned tile, unsigned at, form f,
+                                   const qp_step_batch *b) {
   VECTOR least[2];
   for (unsigned upper = 0; upper < 2; upper++) {
     least[upper] = NAME(near)(t, tile, at, f, upper, b->first, b, MM(set1_epi16)(-1));
@@ -157,18 +163,24 @@ INLINE void NAME(near_pair)(const qp_trellis *t, unsigned tile, unsigned at, for
   NAME(put_both)(t, tile, at, t->pair[tile].descends, b->even, b->least[0], least);
 }
 
+/* Any sequences from the k-th on, one by one: few, so that it is made once for all forms. */
+TARGET static void NAME(any_pairs)(const qp_trellis *t, unsigned tile, form f,
+                                   const qp_step_batch *b, unsigned k) {
+  for (; k < b->count; k++)
+    for (unsigned at = 0; at < LANES; at += WIDTH)
+      if (b->apart > 1)
+        NAME(near_pair)(t, tile, at, f, b);
+      else
+        NAME(pair)(t, tile, at, f, t->spread > 16 ? 0 : t->spread, b->even, 1, b, k);
+}
+
 INLINE void NAME(pairs)(const qp_trellis *t, unsigned tile, form f, unsigned spread, bool even,
                         const qp_step_batch *b) {
-  for (unsigned at = 0; at < LANES; at += WIDTH) {
-    unsigned k = 0;
-    if (b->apart > 1) {
-      NAME(near_pair)(t, tile, at, f, b);
-      continue;
-    }
-    for (; k + TOGETHER <= b->count; k += TOGETHER)
+  unsigned k = 0;
+  for (; b->apart == 1 && k + TOGETHER <= b->count; k += TOGETHER)
+    for (unsigned at = 0; at < LANES; at += WIDTH)
       NAME(pair)(t, tile, at, f, spread, even, TOGETHER, b, k);
-    for (; k < b->count; k++) NAME(pair)(t, tile, at, f, spread, even, 1, b, k);
-  }
+  if (k < b->count) NAME(any_pairs)(t, tile, f, b, k);
 }
 
 INLINE void NAME(all_pairs)(const qp_trellis *t, unsigned tile, form f, unsigned spread,
@@ -176,17 +188,28 @@ INLINE void NAME(all_pairs)(const qp_trellis *t, unsigned tile, form f, unsigned
   b->even ? NAME(pairs)(t, tile, f, spread, true, b) : NAME(pairs)(t, tile, f, spread, false, b);
 }
 
+/* Squares are made finer by doublings where steps have so many bits that there is one column; other
+   trellises with them are made as any. */
 INLINE void NAME(mirrored)(const qp_trellis *t, unsigned tile, form f, const qp_step_batch *b) {
-  switch (t->spread) {
-  case 2: NAME(all_pairs)(t, tile, f, 2, b); break;
-  case 4: NAME(all_pairs)(t, tile, f, 4, b); break;
-  case 16: NAME(all_pairs)(t, tile, f, 16, b); break;
-  default: NAME(all_pairs)(t, tile, f, 0, b);
-  }
+  if (t->spread == 2)
+    NAME(all_pairs)(t, tile, f, 2, b);
+  else if (f.doublings)
+    NAME(any_pairs)(t, tile, f, b, 0);
+  else if (t->spread == 4)
+    NAME(all_pairs)(t, tile, f, 4, b);
+  else if (t->spread == 16)
+    NAME(all_pairs)(t, tile, f, 16, b);
+  else
+    NAME(all_pairs)(t, tile, f, 0, b);
 }
 
 INLINE void NAME(spread)(const qp_trellis *t, unsigned tile, form f, const qp_step_batch *b) {
   IS_NARROW(t) ? NAME(tile)(t, tile, f, true, b) : NAME(tile)(t, tile, f, false, b);
+}
+
+/* Of seldom forms, made once for all of them. */
+TARGET static void NAME(any)(const qp_trellis *t, unsigned tile, form f, const qp_step_batch *b) {
+  NAME(spread)(t, tile, f, b);
 }
 
 INLINE void NAME(dims)(const qp_trellis *t, unsigned tile, unsigned doublings, bool clips,
@@ -197,8 +220,11 @@ INLINE void NAME(dims)(const qp_trellis *t, unsigned tile, unsigned doublings, b
     t->mirrored ? NAME(mirrored)(t, tile, (form){2, doublings, clips}, b)
                 : NAME(spread)(t, tile, (form){2, doublings, clips}, b);
     break;
-  case 4: NAME(spread)(t, tile, (form){4, doublings, clips}, b); break;
-  default: NAME(spread)(t, tile, (form){t->dim, doublings, clips}, b);
+  case 4:
+    clips ? NAME(any)(t, tile, (form){4, doublings, clips}, b)
+          : NAME(spread)(t, tile, (form){4, doublings, clips}, b);
+    break;
+  default: NAME(any)(t, tile, (form){t->dim, doublings, clips}, b);
   }
 }
 
