@@ -75,6 +75,12 @@ for _, v in ipairs { {6}, {3, 1/32} } do
   }
 end
 
+-- More codewords than shared memory holds before sm_80.
+out[#out+1] = scalar {
+  name = "far13", bits = 13, codebook = random_gaussian { entries = 8192 },
+  decode = function (code, codebook) return codebook[code] end,
+}
+
 -- A scale that may be negative, so that levels fall, and levels that are not even; a last group of
 -- few columns.
 out[#out+1] = scalar {

@@ -88,6 +88,12 @@ Test(encode_kernel, errors_of_pairs_are_fed_forward_as_by_the_cpu) {
   check_by("encode-fed --shape 16x96", "sim:sm_90:2", "vq2-2");
 }
 
+/* Codewords that shared memory does not hold. */
+Test(encode_kernel, errors_of_scalars_of_many_codes_are_fed_forward_as_by_the_cpu) {
+  check_by("encode-fed --shape 16x32", "sim:sm_75:2",
+           QP_SOURCE_DIR "/tests/kernel/encode_small.lua:far13");
+}
+
 /* Of four weights by one table, of eight in stages by a codebook of the linear. */
 Test(encode_kernel, errors_of_vectors_in_several_rows_are_fed_forward_as_by_the_cpu) {
   static const char *const names[] = {"four6", "stages8"};
