@@ -37,6 +37,7 @@ struct qp_survivors {
   uint16_t *column;   /* [rows]: the least sum by the code that is watched */
   uint16_t *sample;   /* [rows that are sampled][fan filled up] */
   uint32_t *found;    /* [fan][stride_of] */
+  uint32_t *live;     /* [1 + rows + room + 16]: of qp_meeting */
   uint32_t *next;     /* [fan], and */
   uint32_t *ends;     /* [rows, or fan]: of qp_meeting */
   uint64_t *may;      /* codes that may come at a position */
@@ -106,12 +107,13 @@ qp_status qp_survivors_new(const qp_trellis *t, qp_survivors **out, qp_error *er
   s->sample = aligned(sizeof *s->sample * (rows_of(t) / rows_apart(t)) * qp_push_stride(t));
   s->column = aligned(sizeof *s->column * rows_of(t));
   s->found = large(sizeof *s->found * t->fan * stride_of(t));
+  s->live = malloc(sizeof *s->live * (1 + rows_of(t) + s->room + 16));
   s->next = malloc(sizeof *s->next * t->fan);
   s->ends = malloc(sizeof *s->ends * (rows_of(t) > t->fan ? rows_of(t) : t->fan));
   s->may = malloc(sizeof *s->may * words_of(t));
   const bool foresees = qp_outlook_new(&s->outlook, &t->rows, &t->ahead);
-  if (!new_ring(t, s) || !s->square || !s->column || !s->sample || !s->found || !s->next ||
-      !s->ends || !s->may || !foresees) {
+  if (!new_ring(t, s) || !s->square || !s->column || !s->sample || !s->found || !s->live ||
+      !s->next || !s->ends || !s->may || !foresees) {
     qp_survivors_free(s);
     return qp_fail(err, QP_E_NOMEM, "no memory to search a trellis of 2^%u states", t->window);
   }
@@ -129,6 +131,7 @@ void qp_survivors_free(qp_survivors *s) {
   free(s->column);
   free(s->sample);
   free(s->found);
+  free(s->live);
   free(s->next);
   free(s->may);
   free(s->alive);
@@ -408,7 +411,7 @@ static unsigned sample_rows(const progress *p, const qp_meeting *m, unsigned row
   unsigned lowest = QP_NO_PATH;
   memset(s->sample, 0xff, sizeof *s->sample * rows * stride);
   for (unsigned i = 0; i < rows; i++) {
-    const uint32_t row = i * apart + (i * UINT32_C(0x9e3779b1) >> 16) % apart;
+    const uint32_t row = qp_meet_sampled(i, apart);
     uint16_t *to = s->sample + (size_t)i * stride;
     if (m->begin[row] < m->begin[row + 1]) lowest = least_of(lowest, s->meet.row(t, m, row, to));
   }
@@ -433,6 +436,10 @@ static void choose_limit(progress *p, qp_meeting *m, unsigned width) {
   }
   if (m->floor == QP_NO_PATH) return;
   p->reach = reach;
+  m->apart = apart;
+  if (!m->behind && t->rows.span == QP_CODE_ROWS_CHUNK && t->rows.windows >= QP_MEET_SIFTED &&
+      t->rows.windows <= QP_MEET_MOST_SAMPLED)
+    m->sampled = p->s->sample;
   m->limit = least_of(m->floor + reach, QP_NO_PATH);
   p->bound = least_of(2 * m->limit, QP_NO_PATH);
 }
@@ -527,6 +534,7 @@ void qp_survivors_advance(progress *p) {
                   .ends = s->ends,
                   .stride = stride_of(t),
                   .room = s->room,
+                  .live = s->live,
                   .column = p->watched == QP_ANY_CODE ? NULL : s->column,
                   .watched = p->watched};
   if (m.column) memset(m.column, 0xff, sizeof *m.column * rows_of(t));

@@ -101,6 +101,12 @@ static void watch_all(const qp_trellis *t, const qp_meeting *m) {
     }
 }
 
+/* The sums of a row that are known, or NULL. */
+static const uint16_t *known_sums(const qp_trellis *t, const qp_meeting *m, uint32_t row) {
+  const uint32_t i = row / m->apart;
+  return row == qp_meet_sampled(i, m->apart) ? m->sampled + (size_t)i * t->fan : NULL;
+}
+
 /* Windows behind some paths that may have sums below the limit: where their squares are, and which
    of the row << 16 | the sum before. */
 enum { SIFTED = 32, WINDOWS = QP_MEET_SIFTED };
@@ -426,9 +432,39 @@ static kernel_avx512 kernel_of_avx512(const qp_code_rows *r) {
 
 static bool is_wide(const qp_trellis *t) { return t->rows.pool && t->rows.span >= WIDTH_AVX512; }
 
+/* List the paths whose sums are below the limit as they are, in m->live behind where each row's
+   begin: others lead nowhere. */
+QP_AVX512 static void list_live(const qp_trellis *t, const qp_meeting *m) {
+  const uint32_t rows = t->groups / t->fan;
+  const __m512i limit = _mm512_set1_epi32((int)m->limit), low = _mm512_set1_epi32(QP_NO_PATH);
+  uint32_t *begin = m->live, *to = m->live + rows + 1, n = 0;
+  for (uint32_t row = 0; row < rows; row++) {
+    begin[row] = n;
+    for (uint32_t k = m->begin[row]; k < m->begin[row + 1]; k += LANES) {
+      const uint32_t left = m->begin[row + 1] - k;
+      const __mmask16 these = (__mmask16)_bzhi_u32(0xffff, left);
+      const __m512i path = _mm512_maskz_loadu_epi32(these, m->path + k);
+      const __mmask16 live =
+          _mm512_mask_cmplt_epu32_mask(these, _mm512_and_si512(path, low), limit);
+      _mm512_storeu_si512(to + n, _mm512_maskz_compress_epi32(live, path));
+      n += (unsigned)__builtin_popcount(live);
+    }
+  }
+  begin[rows] = n;
+}
+
 static bool run_avx512(const qp_trellis *t, qp_meeting *m) {
+  const uint32_t *begin = m->begin, *path = m->path;
   if (!is_wide(t) || !m->limit) return run_avx2(t, m);
-  return run_all_avx512(t, kernel_of_avx512(&t->rows), m);
+  if (!m->behind && !m->column) {
+    list_live(t, m);
+    m->begin = m->live;
+    m->path = m->live + t->groups / t->fan + 1;
+  }
+  const bool room = run_all_avx512(t, kernel_of_avx512(&t->rows), m);
+  m->begin = begin;
+  m->path = path;
+  return room;
 }
 
 static unsigned row_avx512(const qp_trellis *t, const qp_meeting *m, uint32_t row, uint16_t *sum) {

@@ -7,7 +7,7 @@
 
 #include "gen/encode/trellis_table.h"
 
-enum { QP_MEET_SIFTED = 8 }; /* windows of a row that are sifted */
+enum { QP_MEET_SIFTED = 8 /* windows of a row that are sifted */, QP_MEET_MOST_SAMPLED = 32 };
 
 /*
 ** A position:  survivors before it --> those behind it whose sums, with what the next position adds
@@ -29,16 +29,27 @@ typedef struct qp_meeting {
   const uint32_t *path;  /* j << 16 | sum, in order of the groups */
   const uint64_t *may;   /* [fan / 64 or 1]: a bit for each code that may come; NULL: all may */
   unsigned limit, floor; /* at most QP_NO_PATH; what some path is not above */
-  uint32_t *found;       /* [fan][stride]: j << 16 | sum of those that follow by each code */
-  uint32_t *next;        /* [fan]: where in 'found' the next one of each code goes */
-  uint32_t *ends;        /* [blocks of rows][fan]: the same behind each block */
-  size_t stride;         /* room for what is found of one code, at least one for each row */
-  size_t used, room;     /* how many are found, and may be */
-  unsigned lowest;       /* written: the least sum behind all rows */
-  uint16_t *column;      /* [groups / fan], written: the least sum by code 'watched' behind each row
+  const uint16_t
+      *sampled; /* [rows / apart][fan]: the sums of rows qp_meet_sampled(0, apart), .., as
+                              far as they are below the limit; NULL: not known, as where rows are
+                              not of QP_MEET_SIFTED to QP_MEET_MOST_SAMPLED windows of 64 codes */
+  unsigned apart;
+  uint32_t *live;    /* [1 + groups / fan + paths + 16]: room to list paths in */
+  uint32_t *found;   /* [fan][stride]: j << 16 | sum of those that follow by each code */
+  uint32_t *next;    /* [fan]: where in 'found' the next one of each code goes */
+  uint32_t *ends;    /* [blocks of rows][fan]: the same behind each block */
+  size_t stride;     /* room for what is found of one code, at least one for each row */
+  size_t used, room; /* how many are found, and may be */
+  unsigned lowest;   /* written: the least sum behind all rows */
+  uint16_t *column;  /* [groups / fan], written: the least sum by code 'watched' behind each row
                              that has paths; NULL: not wanted */
   unsigned watched;
 } qp_meeting;
+
+/* Some row of each 'apart' rows that follow each other. */
+static inline uint32_t qp_meet_sampled(uint32_t i, unsigned apart) {
+  return i * apart + (i * UINT32_C(0x9e3779b1) >> 16) % apart;
+}
 
 typedef struct qp_meet {
   /* False: there is no room for all that there is to find. */

@@ -258,7 +258,8 @@ typedef struct NAME(kernel) {
 } NAME(kernel);
 
 TARGET static bool NAME(run_all)(const qp_trellis *t, NAME(kernel) kernel, qp_meeting *m) {
-  const uint32_t all = t->groups / t->fan * t->rows.windows, at_once = least_of(BATCH, t->fan);
+  const uint32_t windows = t->rows.windows, all = t->groups / t->fan * windows;
+  const uint32_t at_once = m->sampled ? windows : least_of(BATCH, t->fan);
   const reader r = reader_of(t, m);
   batch b;
   bool room = true;
@@ -266,7 +267,11 @@ TARGET static bool NAME(run_all)(const qp_trellis *t, NAME(kernel) kernel, qp_me
   if (m->column && m->least) watch_all(t, m);
   for (uint32_t first = 0; first < all; first += at_once) {
     const uint32_t count = least_of(at_once, all - first);
-    kernel.sum(&r, first, count, &b);
+    const uint16_t *known = m->sampled ? known_sums(t, m, first / windows) : NULL;
+    if (known)
+      memcpy(b.sum, known, sizeof *known * t->fan);
+    else
+      kernel.sum(&r, first, count, &b);
     if (m->column && !m->least) watch(t, m, first, count, &b);
     kernel.pick(&r, m, first, count, &b);
     room = keep(t, m, first, count, room, &b);

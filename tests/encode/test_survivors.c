@@ -11,7 +11,7 @@
 #include "gen/encode/survivors_meet.h"
 #include "gen/encode/trellis.h"
 
-enum { MOST_WINDOW = 18, MOST_STEPS = 1100 };
+enum { MOST_WINDOW = 22, MOST_STEPS = 1100 };
 
 static qp_error err;
 static qp_trellis t;
@@ -157,7 +157,7 @@ Test(survivors, of_paths_that_never_meet_those_of_the_best_stay_when_the_ring_is
   }
 }
 
-static void expect_same_where_watched(void) {
+static void expect_same_where_watched(unsigned given) {
   enum { STEPS = 60, GIVEN = 3 };
   const qp_survivors_run run = {.target = target,
                                 .circle = STEPS,
@@ -171,27 +171,36 @@ static void expect_same_where_watched(void) {
     const uint32_t code[GIVEN] = {p.at % t.fan, p.at * 7 % t.fan, p.at * 11 % t.fan};
     uint64_t least = UINT64_MAX, seen, none;
     uint32_t group, same, other;
-    cr_assert(qp_survivors_cheapest(&p, p.at, code, GIVEN, &least, &group));
+    cr_assert(qp_survivors_cheapest(&p, p.at, code, given, &least, &group));
     seen = least + 1;
     p.watched = code[0];
     qp_survivors_advance(&p);
-    cr_assert(qp_survivors_cheapest(&p, p.at - 1, code, GIVEN, &seen, &same));
+    cr_assert(qp_survivors_cheapest(&p, p.at - 1, code, given, &seen, &same));
     cr_expect(seen == least && same == group, "before position %u", p.at);
     none = least;
-    cr_expect_not(qp_survivors_cheapest(&p, p.at - 1, code, GIVEN, &none, &other));
+    cr_expect_not(qp_survivors_cheapest(&p, p.at - 1, code, given, &none, &other));
   }
 }
 
 Test(survivors, the_cheapest_by_given_codes_is_the_same_where_the_first_one_was_watched) {
   make(14, 5, 128);
-  expect_same_where_watched();
+  expect_same_where_watched(3);
 }
 
 Test(survivors, it_is_so_where_not_all_sums_are_made) {
-  for (uint32_t v = 64; v < 1 << 18; v++) values[v] = values[(v * 0x9e37u >> 12) & 63];
-  make(18, 9, 128);
+  for (uint32_t v = 64; v < 1 << 22; v++) values[v] = values[(v * 0x9e37u >> 16) & 63];
+  make(22, 9, 128);
   cr_assert(t.rows.near && t.rows.windows == QP_MEET_SIFTED && !t.ahead.size);
-  expect_same_where_watched();
+  for (unsigned given = 1; given < 4; given++) expect_same_where_watched(given);
+}
+
+Test(survivors, it_is_so_where_paths_that_lead_nowhere_are_passed_over) {
+  static float various[4096];
+  qp_sample_gaussian(9, 4096, various);
+  for (uint32_t v = 0; v < 1 << 17; v++) values[v] = various[(v * 0x9e37u >> 5) & 4095];
+  make(17, 7, 128);
+  cr_assert(t.rows.pool && !t.ahead.size);
+  for (unsigned given = 1; given < 4; given++) expect_same_where_watched(given);
 }
 
 Test(survivors, paths_that_part_from_the_chosen_one_before_its_end_do_not_count) {
