@@ -313,6 +313,10 @@ QP_AVX2 static void turn_avx2(const qp_trellis *t, const uint16_t *out, uint16_t
   enum { BLOCK = 32 };
   const uint32_t rows = t->groups / t->fan;
   const unsigned stride = qp_push_stride(t);
+  if (rows == 1) {
+    memcpy(sums, out, sizeof *sums * t->groups);
+    return;
+  }
   if (rows < TURN || t->fan < TURN) return turn_plain(t, out, sums);
   for (uint32_t block = 0; block < rows; block += BLOCK)
     for (unsigned code = 0; code < t->fan; code += TURN)
