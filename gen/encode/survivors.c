@@ -39,7 +39,7 @@ struct qp_survivors {
   uint32_t *found;    /* [fan][stride_of] */
   uint32_t *live;     /* [1 + rows + room + 16]: of qp_meeting */
   uint32_t *next;     /* [fan], and */
-  uint32_t *ends;     /* [rows, or fan]: of qp_meeting */
+  uint32_t *ends;     /* [fan][ends_stride_of]: of qp_meeting */
   uint64_t *may;      /* codes that may come at a position */
   /* on the way back: groups, each once; of each survivor at the end the number of that which it
      comes from; when each of the ring was met, and as which number */
@@ -63,6 +63,8 @@ static unsigned rows_apart(const qp_trellis *t) {
 /* Room for what is found of one code: a little more than the rows, or all codes' would share cache
    sets. */
 static size_t stride_of(const qp_trellis *t) { return rows_of(t) + 16; }
+
+static size_t ends_stride_of(const qp_trellis *t) { return rows_of(t) / t->fan + 16; }
 
 static void set_sizes(const qp_trellis *t, qp_survivors *s) {
   s->room = t->width + t->width / 4 < t->groups ? t->width + t->width / 4 : t->groups;
@@ -109,7 +111,7 @@ qp_status qp_survivors_new(const qp_trellis *t, qp_survivors **out, qp_error *er
   s->found = large(sizeof *s->found * t->fan * stride_of(t));
   s->live = malloc(sizeof *s->live * (1 + rows_of(t) + s->room + 16));
   s->next = malloc(sizeof *s->next * t->fan);
-  s->ends = malloc(sizeof *s->ends * (rows_of(t) > t->fan ? rows_of(t) : t->fan));
+  s->ends = malloc(sizeof *s->ends * t->fan * ends_stride_of(t));
   s->may = malloc(sizeof *s->may * words_of(t));
   const bool foresees = qp_outlook_new(&s->outlook, &t->rows, &t->ahead);
   if (!new_ring(t, s) || !s->square || !s->column || !s->sample || !s->found || !s->live ||
@@ -156,10 +158,19 @@ static uint32_t *begins_at(const progress *p, unsigned at) {
 
 unsigned qp_survivors_count(const progress *p) { return begins_at(p, p->at)[rows_of(p->t)]; }
 
-/* Is the group one of about 'width' that are spread over all? */
-static bool may_begin(const qp_trellis *t, uint32_t g) {
+/* About 'width' groups that are spread over all.  Returns how many. */
+static uint32_t begin_anywhere(const progress *p, uint32_t *begin, uint32_t *path) {
+  const qp_trellis *t = p->t;
   const uint32_t apart = t->groups / t->width;
-  return (g * UINT32_C(0x9e3779b1) >> 16) % apart == 0;
+  const uint64_t part = UINT64_MAX / apart + 1; /* n part < part: where apart divides n */
+  uint32_t count = 0;
+  for (uint32_t row = 0, g = 0; row < rows_of(t); row++) {
+    begin[row] = count;
+    for (uint32_t j = 0; j < t->fan; j++, g++)
+      if ((g * UINT32_C(0x9e3779b1) >> 16) * part <= part - 1 && count < p->s->room)
+        path[count++] = j << 16;
+  }
+  return count;
 }
 
 /* The given group alone. */
@@ -180,12 +191,9 @@ void qp_survivors_begin(progress *p) {
   p->watched = QP_ANY_CODE;
   p->reach = FIRST_REACH;
   p->bound = QP_NO_PATH;
-  uint32_t *begin = begins_at(p, 0), *path = paths_at(p->s, 0), count = 0;
-  for (uint32_t g = 0; start == QP_ANY_GROUP && g < t->groups; g++) {
-    if (g % t->fan == 0) begin[g / t->fan] = count;
-    if (may_begin(t, g) && count < p->s->room) path[count++] = (g % t->fan) << 16;
-  }
-  if (start != QP_ANY_GROUP) count = begin_at(p, start, begin, path);
+  uint32_t *begin = begins_at(p, 0), *path = paths_at(p->s, 0);
+  const uint32_t count =
+      start == QP_ANY_GROUP ? begin_anywhere(p, begin, path) : begin_at(p, start, begin, path);
   begin[rows_of(t)] = count;
   p->s->squared = p->s->foreseen = 0;
 }
@@ -445,18 +453,12 @@ static void choose_limit(progress *p, qp_meeting *m, unsigned width) {
 }
 
 /* Where the rows of the next position begin in the ring.  Those with a code begin at m->next[code]
-   further on than in the list of that code.  By sixteens of codes, which lie side by side in
-   m->ends. */
-static void set_begins(const qp_trellis *t, const qp_meeting *m, uint32_t *begin) {
-  enum { SIDE_BY_SIDE = 16 };
-  const unsigned fan = t->fan, blocks = rows_of(t) / fan;
-  for (unsigned code = 0; code < fan; code += SIDE_BY_SIDE) {
-    const unsigned n = least_of(fan - code, SIDE_BY_SIDE);
-    const uint32_t *shift = m->next + code, *from = m->ends + code;
-    uint32_t *to = begin + (size_t)code * blocks;
-    for (unsigned c = 0; c < n; c++) to[c * blocks] = shift[c] + (code + c) * (uint32_t)m->stride;
-    for (unsigned b = 1; b < blocks; b++, from += fan)
-      for (unsigned c = 0; c < n; c++) to[c * blocks + b] = shift[c] + from[c];
+   further on than in the list of that code. */
+static void set_begins(const progress *p, const qp_meeting *m, uint32_t *begin) {
+  const unsigned blocks = rows_of(p->t) / p->t->fan;
+  for (unsigned code = 0; code < p->t->fan; code++, begin += blocks) {
+    begin[0] = m->next[code] + code * (uint32_t)m->stride;
+    p->s->meet.less(blocks - 1, m->ends + code * m->ends_stride, 0 - m->next[code], begin + 1);
   }
 }
 
@@ -481,7 +483,7 @@ static void take_found(progress *p, const qp_meeting *m) {
   if (rows_of(t) < t->fan)
     set_few_begins(t, m, begin);
   else
-    set_begins(t, m, begin);
+    set_begins(p, m, begin);
   begin[rows_of(t)] = base;
   p->base += m->lowest;
 }
@@ -497,7 +499,7 @@ static void go_blind(const qp_trellis *t, qp_meeting *m) {
       m->found[m->next[code]++] = (group & (t->fan - 1)) << 16;
       m->used++;
     }
-    if ((row + 1) % t->fan == 0) m->ends[row + 1 - t->fan + code] = m->next[code];
+    if ((row + 1) % t->fan == 0) m->ends[code * m->ends_stride + row / t->fan] = m->next[code];
   }
 }
 
@@ -532,6 +534,7 @@ void qp_survivors_advance(progress *p) {
                   .found = s->found,
                   .next = s->next,
                   .ends = s->ends,
+                  .ends_stride = ends_stride_of(t),
                   .stride = stride_of(t),
                   .room = s->room,
                   .live = s->live,

@@ -65,7 +65,8 @@ FORCED_INLINE void deal(const qp_trellis *t, qp_meeting *m, uint32_t first, uint
       found[next[code]++] = (group & mask) << 16 | sum[at];
     }
   if ((first + count) % windows == 0 && (rows & mask) == 0)
-    memcpy(m->ends + (rows - t->fan), next, sizeof *next * t->fan);
+    for (unsigned code = 0; code < t->fan; code++)
+      m->ends[code * m->ends_stride + (rows >> t->step) - 1] = next[code];
 }
 
 /* Do so with the first windows that there is room for, with none if there was too little before.

@@ -34,10 +34,11 @@ typedef struct qp_meeting {
                               far as they are below the limit; NULL: not known, as where rows are
                               not of QP_MEET_SIFTED to QP_MEET_MOST_SAMPLED windows of 64 codes */
   unsigned apart;
-  uint32_t *live;    /* [1 + groups / fan + paths + 16]: room to list paths in */
-  uint32_t *found;   /* [fan][stride]: j << 16 | sum of those that follow by each code */
-  uint32_t *next;    /* [fan]: where in 'found' the next one of each code goes */
-  uint32_t *ends;    /* [blocks of rows][fan]: the same behind each block */
+  uint32_t *live;  /* [1 + groups / fan + paths + 16]: room to list paths in */
+  uint32_t *found; /* [fan][stride]: j << 16 | sum of those that follow by each code */
+  uint32_t *next;  /* [fan]: where in 'found' the next one of each code goes */
+  uint32_t *ends;  /* [fan][ends_stride]: the same behind each block of rows */
+  size_t ends_stride;
   size_t stride;     /* room for what is found of one code, at least one for each row */
   size_t used, room; /* how many are found, and may be */
   unsigned lowest;   /* written: the least sum behind all rows */

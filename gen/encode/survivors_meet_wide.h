@@ -122,8 +122,10 @@ INLINE void NAME(sum_rows)(NAME(shape) s, const reader *r, uint32_t first, uint3
     const uint32_t end = r->begin[first + i + 1] - begin;
     QP_UNROLL for (unsigned v = 0; v < s.vectors; v++)
         STORE_ANY(b->sum[i] + v * WIDTH, MM(set1_epi16)(-1));
-    for (uint32_t k = r->begin[first + i] - begin; k < end; k += LANES)
+    uint32_t k = r->begin[first + i] - begin;
+    do /* once where it has none, too, as no branch foresees that: the next row's stand there */
       memset(of + k, (int)i, LANES);
+    while ((k += LANES) < end);
   }
   for (uint32_t k = 0; k < n; k++) {
     VECTOR least[4] = {{0}};
