@@ -107,21 +107,29 @@ static void ld_words(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask) {
   }
 }
 
+/* Copy an element; a call for so few bytes would cost more than they do. */
+static inline void store_element(uint8_t *p, const void *value, unsigned size) {
+  switch (size) {
+  case 1: memcpy(p, value, 1); break;
+  case 2: memcpy(p, value, 2); break;
+  case 4: memcpy(p, value, 4); break;
+  default: memcpy(p, value, 8);
+  }
+}
+
 static void st_any(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask) {
   const unsigned size = qp_sim_type_bytes(o->type), n = o->n;
   const int32_t *list = qp_sim_ext(w, o);
   const uint32_t *base = qp_sim_reg(w, o->r[1]);
+  uint64_t address[QP_SIM_LANES];
+  uint8_t *at[QP_SIM_LANES];
   count_banks(w, o, mask, base, size * n);
-  QP_SIM_LOOP(mask, l) {
-    uint8_t *p = qp_sim_write(w, o, l, o->space, address_of(o, base, l), size * n);
-    if (!p) return;
-    for (unsigned i = 0; i < n; i++) {
-      const uint32_t *a = qp_sim_reg(w, list[i]);
-      if (o->sub2 & WIDE_DATA)
-        memcpy(p + size * i, (const qp_sim_u64 *)a + l, size);
-      else
-        memcpy(p + size * i, a + l, size);
-    }
+  QP_SIM_LOOP(mask, l) address[l] = address_of(o, base, l);
+  if (!qp_sim_write_lanes(w, o, mask, address, size * n, at)) return;
+  for (unsigned i = 0; i < n; i++) {
+    const uint32_t *a = qp_sim_reg(w, list[i]);
+    const size_t step = o->sub2 & WIDE_DATA ? 2 : 1; /* words of a register */
+    QP_SIM_LOOP(mask, l) store_element(at[l] + size * i, a + step * l, size);
   }
 }
 
