@@ -130,47 +130,70 @@ bool qp_sim_read_lanes(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, uint64
   }
 }
 
-/* Written by the lanes of 'mask' in their order: what is good of global or shared memory by the
-   short way, any other by the long one. */
-OF_SIZE bool write_space(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, const uint64_t *address,
-                         unsigned bytes, uint8_t **at) {
+/* The memory of a space as one lane finds it. */
+typedef struct room {
+  uint8_t *data, *shadow;
+  uint64_t base, limit; /* the first address, and how many there are */
+} room;
+
+static inline room room_of(const qp_sim_warp *w, unsigned space, unsigned lane) {
   const qp_sim_block *b = w->block;
-  const qp_sim_launch *launch = b->launch;
-  const bool strong = (o->mode & QP_SIM_STRONG) != 0, global = o->space == QP_SIM_GLOBAL;
-  const bool quick = (global && !strong && !launch->chain) || o->space == QP_SIM_SHARED;
-  uint8_t *data = global ? launch->arena->data : b->shared;
-  uint8_t *shadow = global ? launch->arena->shadow : b->shared_shadow;
-  const uint64_t base = global ? QP_SIM_ARENA_BASE : 0;
-  const uint64_t limit = global ? QP_SIM_ARENA_BYTES : b->shared_bytes;
+  const qp_sim_arena *arena = b->launch->arena;
+  const size_t frame = (size_t)(w->index * QP_SIM_LANES + lane) * b->frame_bytes;
+  switch (space) {
+  case QP_SIM_GLOBAL:
+    return (room){arena->data, arena->shadow, QP_SIM_ARENA_BASE, QP_SIM_ARENA_BYTES};
+  case QP_SIM_SHARED: return (room){b->shared, b->shared_shadow, 0, b->shared_bytes};
+  default: return (room){b->local + frame, b->local_shadow + frame, 0, b->frame_bytes};
+  }
+}
+
+/* Put a write that is allowed into the order of the launch or block. */
+static inline bool write_in_order(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, unsigned space,
+                                  uint64_t offset, unsigned bytes, bool strong) {
+  const qp_sim_launch *launch = w->block->launch;
+  if (space == QP_SIM_GLOBAL) {
+    launch->count->global_write_bytes += bytes;
+    return !launch->order || qp_sim_order_write(w, o, lane, offset, bytes, strong);
+  }
+  if (space == QP_SIM_SHARED) {
+    launch->count->shared_write_bytes += bytes;
+    if (launch->switches.races) qp_sim_touch_write(w, o, lane, (uint32_t)offset, bytes, strong);
+  }
+  return w->event != QP_SIM_FAULT;
+}
+
+/* Written by the lanes of 'mask' in their order: what is good by the short way, any other by the
+   long one. */
+OF_SIZE bool write_space(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, unsigned space,
+                         const uint64_t *address, unsigned bytes, uint8_t **at) {
+  const bool strong = (o->mode & QP_SIM_STRONG) != 0;
+  const bool quick = space == QP_SIM_GLOBAL ? !strong && !w->block->launch->chain
+                                            : space == QP_SIM_SHARED || space == QP_SIM_LOCAL;
   QP_SIM_LOOP(mask, l) {
-    const uint64_t offset = address[l] - base;
-    if (!quick || offset & (bytes - 1) || offset >= limit || bytes > limit - offset ||
-        !qp_sim_shadow_ok(shadow + offset, bytes, QP_SIM_WRITE_BITS, QP_SIM_WRITE_GOOD)) {
-      if (!(at[l] = qp_sim_write(w, o, l, o->space, address[l], bytes))) return false;
+    const room r = room_of(w, space, l);
+    const uint64_t offset = address[l] - r.base;
+    if (!quick || offset & (bytes - 1) || offset >= r.limit || bytes > r.limit - offset ||
+        !qp_sim_shadow_ok(r.shadow + offset, bytes, QP_SIM_WRITE_BITS, QP_SIM_WRITE_GOOD)) {
+      if (!(at[l] = qp_sim_write(w, o, l, space, address[l], bytes))) return false;
       continue;
     }
-    at[l] = data + offset;
-    if (global) {
-      launch->count->global_write_bytes += bytes;
-      if (launch->order && !qp_sim_order_write(w, o, l, offset, bytes, strong)) return false;
-    } else {
-      launch->count->shared_write_bytes += bytes;
-      if (launch->switches.races) qp_sim_touch_write(w, o, l, (uint32_t)offset, bytes, strong);
-      if (w->event == QP_SIM_FAULT) return false;
-    }
-    qp_sim_mark_written(shadow + offset, bytes);
+    at[l] = r.data + offset;
+    if (!write_in_order(w, o, l, space, offset, bytes, strong)) return false;
+    qp_sim_mark_written(r.shadow + offset, bytes);
   }
   return true;
 }
 
-bool qp_sim_write_lanes(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, const uint64_t *address,
+bool qp_sim_write_lanes(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, uint64_t *address,
                         unsigned bytes, uint8_t **at) {
+  const unsigned space = o->space == QP_SIM_GENERIC ? resolve_all(mask, address) : o->space;
   switch (bytes) {
-  case 1: return write_space(w, o, mask, address, 1, at);
-  case 2: return write_space(w, o, mask, address, 2, at);
-  case 4: return write_space(w, o, mask, address, 4, at);
-  case 8: return write_space(w, o, mask, address, 8, at);
-  default: return write_space(w, o, mask, address, bytes, at);
+  case 1: return write_space(w, o, mask, space, address, 1, at);
+  case 2: return write_space(w, o, mask, space, address, 2, at);
+  case 4: return write_space(w, o, mask, space, address, 4, at);
+  case 8: return write_space(w, o, mask, space, address, 8, at);
+  default: return write_space(w, o, mask, space, address, bytes, at);
   }
 }
 

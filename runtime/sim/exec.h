@@ -236,8 +236,8 @@ bool qp_sim_read_lanes(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, uint64
 uint8_t *qp_sim_write(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, unsigned space,
                       uint64_t address, unsigned bytes);
 /* Let each lane of 'mask' write, in their order: at[lane] becomes where the bytes for address[lane]
-   go.  False: a fault. */
-bool qp_sim_write_lanes(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, const uint64_t *address,
+   go; addresses are overwritten.  False: a fault. */
+bool qp_sim_write_lanes(qp_sim_warp *w, const qp_sim_op *o, uint32_t mask, uint64_t *address,
                         unsigned bytes, uint8_t **at);
 /* Read and write at once, as one atomic access. */
 uint8_t *qp_sim_update(qp_sim_warp *w, const qp_sim_op *o, unsigned lane, unsigned space,
