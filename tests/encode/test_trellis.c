@@ -248,3 +248,25 @@ Test(trellis, states_that_decode_alike_share_squares_and_lose_no_path) {
     free(values);
   }
 }
+
+/* Half of the groups stand for all of them where few are kept, of many rows, few and one. */
+Test(trellis, states_that_decode_alike_are_looked_ahead_at_alike_by_all_instruction_sets) {
+  static const kind kinds_ahead[] = {{16, 5, 2}, {14, 6, 2}, {14, 7, 2}};
+  static const char *const isa[] = {"avx2", "avx512"};
+  static float target[COUNT][STEPS * DIM];
+  static uint32_t plain[COUNT][STEPS], code[COUNT][STEPS];
+  uint32_t start[COUNT], other[COUNT];
+  for (unsigned i = 0; i < sizeof kinds_ahead / sizeof *kinds_ahead; i++) {
+    const kind *k = &kinds_ahead[i];
+    float *values = malloc(sizeof *values * k->dim << k->window);
+    qp_sample_gaussian(i + 1, (size_t)k->dim << k->window, values);
+    mirror(k, values);
+    make_targets(target, 1);
+    search("plain", k, 2, QP_ENDS_FROM, 12, values, target, start, plain);
+    for (unsigned s = 0; s < 2; s++) {
+      search(isa[s], k, s ? 6 : 3, QP_ENDS_FROM, 12, values, target, other, code);
+      cr_expect_arr_eq(plain, code, sizeof code, "%u %u %s", k->window, k->step, isa[s]);
+    }
+    free(values);
+  }
+}
