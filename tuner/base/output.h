@@ -13,7 +13,8 @@ typedef struct qp_column {
   bool right;       /* numbers stand right */
 } qp_column;
 
-/* Columns end with a NULL name.  With 'json' the rows become an array of objects. */
+/* Columns end with a NULL name; they last as long as the table.  With 'json' the rows become an
+   array of objects. */
 qp_table_out *qp_table_new(const qp_column *columns, bool json);
 void qp_table_row(qp_table_out *t);                    /* begin a row */
 void qp_table_text(qp_table_out *t, const char *text); /* the next cell */

@@ -10,9 +10,10 @@
 
 enum { NAME, FAMILY, SHAPE, TYPE, TUNABLES };
 
-const char *const qp_case_columns[QP_CASE_TEXTS] = {
-    [NAME] = "quantizer", [FAMILY] = "family",     [SHAPE] = "shape",
-    [TYPE] = "type",      [TUNABLES] = "tunables",
+static const char *const column[QP_CASE_TEXTS] = {
+#define NAME_OF(name) #name,
+    QP_CASE_BEFORE_BATCH(NAME_OF) QP_CASE_BEHIND_BATCH(NAME_OF)
+#undef NAME_OF
 };
 
 static void name_of(const qp_problem *p, char *to, size_t size) {
@@ -102,10 +103,10 @@ static qp_status read_row(const cJSON *row, const char *where, char **out, qp_er
   int64_t batch = 0;
   if (!cJSON_IsObject(row)) return qp_fail(err, QP_E_ARG, "%s: should be an object", where);
   for (unsigned i = 0; i < QP_CASE_TEXTS; i++) {
-    const cJSON *value = cJSON_GetObjectItemCaseSensitive(row, qp_case_columns[i]);
+    const cJSON *value = cJSON_GetObjectItemCaseSensitive(row, column[i]);
     if (!cJSON_IsString(value))
       return qp_fail(err, QP_E_ARG, "%s: field '%s' should be a text, as check --json writes it",
-                     where, qp_case_columns[i]);
+                     where, column[i]);
     text[i] = value->valuestring;
   }
   qp_status status = qp_json_text(row, where, "result", &result, err);

@@ -5,13 +5,14 @@
 
 #include "tuner/check/case.h"
 
+/* Names of the columns that say which case a row is of: those before its batch, those behind it. */
+#define QP_CASE_BEFORE_BATCH(X) X(quantizer) X(family) X(shape)
+#define QP_CASE_BEHIND_BATCH(X) X(type) X(tunables)
+
 enum { QP_CASE_TEXTS = 5, QP_CASE_TEXT_BYTES = 600 };
 
-/* Names of the columns that say which case a row is of, but for its batch. */
-extern const char *const qp_case_columns[QP_CASE_TEXTS];
-
-/* What stands there: names of quantizers, family, rows and columns, types, tunables that are not at
-   their defaults.  A longer text is cut. */
+/* What stands there, in this order: names of quantizers, family, rows and columns, types, tunables
+   that are not at their defaults.  A longer text is cut. */
 typedef struct qp_case_text {
   char of[QP_CASE_TEXTS][QP_CASE_TEXT_BYTES];
 } qp_case_text;

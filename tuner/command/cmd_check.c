@@ -98,15 +98,17 @@ static bool is_default(const qp_choice *c) {
 }
 
 static void begin_report(report *to) {
-  qp_column columns[QP_CASE_TEXTS + 5] = {[BEFORE_BATCH] = {"batch", true},
-                                          [QP_CASE_TEXTS + 1] = {"error", true},
-                                          {"result", false},
-                                          {"why", false},
-                                          {NULL, false}};
+  static const qp_column columns[] = {/* the table keeps it */
+#define COLUMN(name) {#name, false},
+                                      QP_CASE_BEFORE_BATCH(COLUMN){"batch", true},
+                                      QP_CASE_BEHIND_BATCH(COLUMN){"error", true},
+                                      {"result", false},
+                                      {"why", false},
+                                      {NULL, false}
+#undef COLUMN
+  };
   size_t room[sizeof columns / sizeof *columns] = {[QP_CASE_TEXTS + 1] = 8};
   if (to->table) return;
-  for (unsigned t = 0; t < QP_CASE_TEXTS; t++)
-    columns[t + (t >= BEFORE_BATCH)] = (qp_column){qp_case_columns[t], false};
   for (size_t i = 0; i < to->cases->count; i++) {
     qp_case_text text;
     qp_case_text_make(&to->cases->list[i], &text);
