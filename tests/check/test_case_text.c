@@ -55,6 +55,26 @@ Test(case_text, what_failed_was_skipped_or_differs_in_one_thing_is_checked) {
   }
 }
 
+/* Of a kernel that is run on other data each time all rows have to be there. */
+Test(case_text, rows_that_look_alike_are_left_out_together) {
+  static const char route[] = "check nuq-2 --op route --device sim:sm_90";
+  char command[256];
+  snprintf(command, sizeof command, "%s --list --json", route);
+  cr_assert_eq(run(command), 0, "%s", text);
+  char *one_less = strchr(text, '\n'), *second = strchr(one_less + 1, '\n');
+  cr_assert(second && !strncmp(one_less, second, (size_t)(second - one_less)), "%s", text);
+  write_file("all.json", text);
+  memmove(one_less, second, strlen(second) + 1);
+  write_file("rows.json", text);
+  snprintf(command, sizeof command, "%s --list --json --without-rows rows.json", route);
+  cr_assert_eq(run(command), 0, "%s", text);
+  unsigned lines = 0;
+  for (const char *c = text; (c = strstr(c, "\"quantizer\"")); c++) lines++;
+  cr_expect_eq(lines, 4u, "%s", text);
+  snprintf(command, sizeof command, "%s --without-rows all.json", route);
+  expect(command, 0, "kernels are in all.json");
+}
+
 Test(case_text, what_passed_or_is_listed_is_left_out) {
   char command[256];
   snprintf(command, sizeof command, "%s --without-rows rows.json", what);

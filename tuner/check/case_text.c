@@ -132,17 +132,41 @@ static qp_status read_rows(const char *file, const cJSON *array, key *keys, size
   return QP_OK;
 }
 
-/* Keep the cases of which there is no row. */
-static qp_status keep_others(qp_cases *cases, const key *keys, size_t count, qp_error *err) {
-  bool *left_out = calloc(cases->count + 1, sizeof *left_out);
-  bool memory = left_out;
-  size_t kept = 0;
-  for (size_t i = 0; memory && i < cases->count; i++) {
-    const key mine = {case_key(cases->list + i)};
-    memory = mine.text;
-    left_out[i] = memory && bsearch(&mine, keys, count, sizeof *keys, by_text);
-    free(mine.text);
+/* How many of the sorted keys are this text. */
+static size_t count_of(const key *keys, size_t count, const char *text) {
+  size_t first = 0, end = count, n = 0;
+  while (first < end) {
+    const size_t middle = first + (end - first) / 2;
+    if (strcmp(keys[middle].text, text) < 0)
+      first = middle + 1;
+    else
+      end = middle;
   }
+  while (first + n < count && !strcmp(keys[first + n].text, text)) n++;
+  return n;
+}
+
+static void free_keys(key *keys, size_t count) {
+  for (size_t i = 0; keys && i < count; i++) free(keys[i].text);
+  free(keys);
+}
+
+/* Keep the cases of which there are fewer rows than cases.  Cases of one kernel differ in their
+   random data alone, which turns with their number: all of them are left out or none. */
+static qp_status keep_others(qp_cases *cases, const key *rows, size_t count, qp_error *err) {
+  key *keys = calloc(cases->count + 1, sizeof *keys);
+  bool *left_out = calloc(cases->count + 1, sizeof *left_out), memory = keys && left_out;
+  size_t kept = 0;
+  for (size_t i = 0; memory && i < cases->count; i++)
+    memory = (keys[i].text = case_key(cases->list + i));
+  if (memory) qsort(keys, cases->count, sizeof *keys, by_text);
+  for (size_t i = 0; memory && i < cases->count; i++) {
+    char *text = case_key(cases->list + i);
+    memory = text;
+    left_out[i] = memory && count_of(rows, count, text) >= count_of(keys, cases->count, text);
+    free(text);
+  }
+  free_keys(keys, cases->count);
   for (size_t i = 0; memory && i < cases->count; i++)
     if (!left_out[i]) cases->list[kept++] = cases->list[i];
   if (memory) cases->count = kept;
@@ -162,8 +186,7 @@ qp_status qp_cases_leave_out(const char *file, qp_cases *cases, qp_error *err) {
   if (!status && !keys) status = qp_fail(err, QP_E_NOMEM, "%s: no memory", file);
   if (!status) status = read_rows(file, array, keys, &count, err);
   if (!status) status = keep_others(cases, keys, count, err);
-  for (size_t i = 0; i < count; i++) free(keys[i].text);
-  free(keys);
+  free_keys(keys, count);
   cJSON_Delete(array);
   return status;
 }

@@ -21,7 +21,8 @@ void qp_case_text_make(const qp_case *c, qp_case_text *out);
 
 /*
 ** Take out of the list the cases of which 'file' has a row that passed or was listed only: the JSON
-** array that check --json or check --list --json writes.
+** array that check --json or check --list --json writes.  Of cases that look alike (other data of
+** one kernel) it must have as many rows, else all of them stay.
 ** QP_E_ARG names file, row and field; QP_E_IO, QP_E_NOMEM.  The list is untouched on error.
 */
 qp_status qp_cases_leave_out(const char *file, qp_cases *cases, qp_error *err);
