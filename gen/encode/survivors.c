@@ -464,8 +464,9 @@ static void set_begins(const progress *p, const qp_meeting *m, uint32_t *begin) 
 
 /* The same where rows are fewer than codes: of several codes one row. */
 static void set_few_begins(const qp_trellis *t, const qp_meeting *m, uint32_t *begin) {
-  const unsigned rows = rows_of(t), joined = t->fan / rows;
+  const unsigned rows = rows_of(t);
   assert(rows);
+  const unsigned joined = t->fan / rows;
   for (unsigned row = 0; row < rows; row++)
     begin[row] = m->next[row * joined] + row * joined * (uint32_t)m->stride;
 }

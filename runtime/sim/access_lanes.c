@@ -101,6 +101,7 @@ static unsigned resolve_all(uint32_t mask, uint64_t *address) {
     if (space != QP_SIM_GENERIC && found != space) return QP_SIM_GENERIC;
     space = found;
   }
+  /* cppcheck-suppress uninitvar ; it is written for the same lanes */
   QP_SIM_LOOP(mask, l) address[l] = resolved[l];
   return space;
 }

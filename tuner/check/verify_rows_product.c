@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "gen/encode/rows_product.h"
+#include "runtime/half.h"
 #include "tuner/check/verify_internal.h"
 
 enum { ROWS = QP_PRODUCT_ROWS, GAP = 16, PARTS = QP_ROWS_ALL + 1 };
@@ -56,7 +57,7 @@ qp_status qp_check_rows_product_outputs(qp_check *c, qp_check_sums *s, qp_verdic
   for (size_t i = 0; i < cells && !status; i++) {
     const float want = (float)c->rotated[i];
     qp_check_compare(s, (double)got[i], c->rotated[i]);
-    if (!memcmp(&got[i], &want, sizeof want)) continue;
+    if (qp_float_bits(got[i]) == qp_float_bits(want)) continue;
     snprintf(v->why, sizeof v->why, "output: [%zu][%zu] is %a and must be %a, the sum in order",
              i / ROWS, i % ROWS, (double)got[i], (double)want);
     status = QP_E_WRONG;
