@@ -285,8 +285,10 @@ static void expect_same_products(const qp_encode_searcher *by, float alike) {
   static float h[COLUMNS * COLUMNS], a[CELLS], got[CELLS], wanted[CELLS];
   unsigned *edge = malloc(2 * sizeof *edge); /* it is the feedback's */
   qp_feedback f;
-  for (int i = 0; i < COLUMNS * COLUMNS; i++)
-    h[i] = powf(alike, fabsf((float)(i / COLUMNS - i % COLUMNS)));
+  for (int i = 0; i < COLUMNS * COLUMNS; i++) {
+    const int apart = i / COLUMNS - i % COLUMNS;
+    h[i] = powf(alike, fabsf((float)apart));
+  }
   edge[0] = 0, edge[1] = COLUMNS;
   cr_assert_eq(qp_feedback_make(&f, COLUMNS, h, 0.01, edge, 1, &err), QP_OK, "%s", err.text);
   qp_sample_gaussian(5, CELLS, a);

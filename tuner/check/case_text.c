@@ -61,6 +61,7 @@ static void tunables_of(const qp_choice *c, char *to, size_t size) {
 
 void qp_case_text_make(const qp_case *c, qp_case_text *out) {
   const size_t size = QP_CASE_TEXT_BYTES;
+  /* cppcheck-suppress uninitvar ; it is filled here */
   name_of(&c->problem, out->of[NAME], size);
   snprintf(out->of[FAMILY], size, "%s", c->choice.family->name);
   shape_of(&c->problem, out->of[SHAPE], size);
