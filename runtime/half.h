@@ -25,6 +25,18 @@ static inline float qp_float_of_bits(uint32_t bits) {
   return f;
 }
 
+/* The same of an fp64 number. */
+static inline uint64_t qp_double_bits(double d) {
+  uint64_t bits;
+  memcpy(&bits, &d, sizeof bits);
+  return bits;
+}
+static inline double qp_double_of_bits(uint64_t bits) {
+  double d;
+  memcpy(&d, &bits, sizeof d);
+  return d;
+}
+
 /* Give the exact value of fp16 bits.  A NaN stays a NaN and keeps its sign and payload. */
 static inline float qp_half_to_float(uint16_t h) {
   uint32_t bits = (uint32_t)(h & 0x7fff) << 13;

@@ -145,21 +145,10 @@ static inline uint32_t half_of(float f) {
   return size > 255u << 23 ? QP_HALF_NAN : (bits >> 16 & 0x8000) | number;
 }
 
-static inline uint64_t double_bits(double d) {
-  uint64_t bits;
-  memcpy(&bits, &d, sizeof bits);
-  return bits;
-}
-static inline double double_of_bits(uint64_t bits) {
-  double d;
-  memcpy(&d, &bits, sizeof d);
-  return d;
-}
-
 /* The same of a double, by the sum with 2^28. */
 static inline uint32_t half_of_double(double d) {
-  const uint64_t bits = double_bits(d), size = bits & INT64_MAX, exponent = UINT64_C(1) << 52;
-  const uint64_t tiny = double_bits(double_of_bits(size) + 0x1p28) - double_bits(0x1p28);
+  const uint64_t bits = qp_double_bits(d), size = bits & INT64_MAX, exponent = UINT64_C(1) << 52;
+  const uint64_t tiny = qp_double_bits(qp_double_of_bits(size) + 0x1p28) - qp_double_bits(0x1p28);
   const uint64_t normal = (size - 1008 * exponent + (exponent >> 11) - 1 + (size >> 42 & 1)) >> 42;
   const uint64_t number = size < 1009 * exponent   ? tiny
                           : size < 1039 * exponent ? normal

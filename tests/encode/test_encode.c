@@ -67,8 +67,7 @@ static bool is_long(const qp_quantizer *q) {
 }
 
 /* A window of more bits than the usual searches so many states a code that few codes are enough. */
-/* Fewer rows than a group of 32, so that some of a trellis have no row. */
-enum { FEW_ROWS = 24, FEW_COLUMNS = 192, FEWEST_COLUMNS = 64, USUAL_WINDOW = 16 };
+enum { FEW_ROWS = 48, FEW_COLUMNS = 192, FEWEST_COLUMNS = 64, USUAL_WINDOW = 16 };
 
 static bool is_wide(const qp_quantizer *q) {
   return q->kind == QP_SPLIT ? q->part[0].quantizer->window > USUAL_WINDOW

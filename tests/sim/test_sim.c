@@ -356,3 +356,19 @@ Test(sim, a_compiled_kernel_gives_what_c_gives) {
   }
   kit_close(&k);
 }
+
+/* Odd lanes find shared memory by their generic addresses, even ones global memory. */
+Test(sim, generic_addresses_of_a_warp_may_be_of_several_spaces) {
+  uint32_t in[32], out[32];
+  for (uint32_t i = 0; i < 32; i++) in[i] = 1000 + i;
+  kit_words(".shared .align 4 .b8 several[128];",
+            "mov.u64 %d3, several; cvta.shared.u64 %d3, %d3; mul.wide.u32 %d4, %r0, 4;\n"
+            "add.s64 %d3, %d3, %d4; add.s64 %d5, %d0, %d4;\n"
+            "add.u32 %r2, %r0, 100; st.u32 [%d3], %r2;\n"
+            "and.b32 %r3, %r0, 1; setp.ne.u32 %p1, %r3, 0;\n"
+            "selp.b64 %d6, %d3, %d5, %p1; ld.u32 %r4, [%d6];\n"
+            "selp.b64 %d7, %d2, %d3, %p1; st.u32 [%d7], %r4;\n"
+            "@%p1 bra done; ld.u32 %r5, [%d3]; st.global.u32 [%d2], %r5;\ndone:",
+            in, sizeof in, 32, out);
+  for (uint32_t i = 0; i < 32; i++) cr_expect_eq(out[i], i % 2 ? i + 100 : in[i], "%u", out[i]);
+}
